@@ -1,0 +1,22 @@
+/* Programs run by npu-bench, one at a time. */
+#ifndef BENCH_CHILD_H
+#define BENCH_CHILD_H
+
+#include <stddef.h>
+
+#include "error.h"
+
+struct child_output {
+    char *text; /* standard output, zero-terminated; free() it */
+    size_t length;
+    char complaint[400]; /* the last line with "error:" of standard error, or its last line */
+    int status;          /* exit status, or 128 + signal */
+};
+
+/* Run `arguments` (NULL-terminated, the first one is the program's path) to its end. Standard
+ * error goes through to ours. PICO_FAILED when it cannot be started; how it ended is in `output`.
+ * PICO_INTERRUPTED when we were told to stop: the child is then told too, and waited for. */
+int child_run(char *const *arguments, struct child_output *output, struct pico_error *error);
+void child_output_free(struct child_output *output);
+
+#endif

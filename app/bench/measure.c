@@ -1,0 +1,164 @@
+/* The rounds: every configuration once, then all again. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "bench.h"
+#include "child.h"
+#include "json.h"
+#include "system.h"
+
+enum { WORDS_MAX = 32 + 2 * PICO_CARD_IMAGES, TEXT_MAX = 24 };
+
+/* The command line of a runner: words point into `text` and `paths`. */
+struct command {
+    char *words[WORDS_MAX];
+    int count;
+    char numbers[8][TEXT_MAX];
+    char program[PATH_MAX], model[PATH_MAX], card[PATH_MAX];
+    char images[PICO_CARD_IMAGES][PATH_MAX];
+};
+
+static void add(struct command *command, const char *option, char *value) {
+    if (command->count + 2 >= WORDS_MAX)
+        return;
+    command->words[command->count++] = (char *)(uintptr_t)option;
+    if (value != NULL)
+        command->words[command->count++] = value;
+}
+
+static int join(char *path, const char *folder, const char *name, struct pico_error *error) {
+    if (snprintf(path, PATH_MAX, "%s/%s", folder, name) >= PATH_MAX)
+        return pico_fail(error, PICO_BAD_INPUT, "the name %s/%s is too long", folder, name);
+    return PICO_OK;
+}
+
+static int make_command(struct command *command, const struct bench *bench,
+                        const struct bench_model *model, const struct bench_config *config,
+                        struct pico_error *error) {
+    const struct bench_options *options = &bench->options;
+    int status;
+
+    memset(command, 0, sizeof *command);
+    if ((status = join(command->program, options->programs, config->program, error)) != 0 ||
+        (status = join(command->model, model->folder, config->file->path, error)) != 0 ||
+        (status = join(command->card, model->folder, "model.json", error)) != 0)
+        return status;
+    snprintf(command->numbers[0], TEXT_MAX, "%d", options->effort.warmup_runs);
+    snprintf(command->numbers[1], TEXT_MAX, "%d", options->effort.min_runs);
+    snprintf(command->numbers[2], TEXT_MAX, "%g", options->effort.min_secs);
+    snprintf(command->numbers[3], TEXT_MAX, "%g", options->effort.max_secs);
+    snprintf(command->numbers[4], TEXT_MAX, "%d", options->effort.threads);
+    add(command, command->program, NULL);
+    add(command, "--model", command->model);
+    add(command, "--card", command->card);
+    add(command, "--warmup-runs", command->numbers[0]);
+    add(command, "--min-runs", command->numbers[1]);
+    add(command, "--min-secs", command->numbers[2]);
+    add(command, "--max-secs", command->numbers[3]);
+    add(command, "--threads", command->numbers[4]);
+    add(command, "--logits", NULL);
+    add(command, "--json", (char *)(uintptr_t)"-");
+    for (int i = 0; i < model->card.image_count; i++) {
+        status = join(command->images[i], model->folder, model->card.images[i].path, error);
+        if (status != PICO_OK)
+            return status;
+        add(command, "--image", command->images[i]);
+    }
+    return PICO_OK;
+}
+
+static void failed(struct bench *bench, const struct bench_model *model,
+                   struct bench_config *config, const char *why) {
+    snprintf(config->failure, sizeof config->failure, "%s", why);
+    pico_note(&bench->failures, "%s %s: %s", model->card.name, config->title, why);
+}
+
+/* Is there room for the program's own pages, the weights, and what a process takes beside them?
+ *
+ * A lower bound: XNNPACK copies the weights, tensors come on top. Below it a run ends by the
+ * kernel's hand, which then may take a shell or this program too (seen in QEMU at 6 and at 8 MB
+ * left of 64), or lives on by reading the card again in every inference. The NPU's weights lie in
+ * CMA, which npu-runner checks itself. */
+static bool enough_memory(const struct command *command, const struct bench_config *config,
+                          char *why, size_t size) {
+    enum { BESIDE_KIB = 2048 };
+    struct stat program, model;
+    long available = pico_memory_kib("/proc/meminfo", "MemAvailable");
+
+    if (available < 0 || stat(command->program, &program) != 0 || stat(command->model, &model) != 0)
+        return true; /* the runner tells what is missing */
+    long long weights = strcmp(config->engine, "cpu") == 0 ? model.st_size : 0;
+    long long least = ((long long)program.st_size + weights) / 1024 + BESIDE_KIB;
+    if (available >= least)
+        return true;
+    snprintf(why, size,
+             "not enough memory: %s with its model takes %lld KiB at the least, %ld KiB are "
+             "available",
+             config->program, least, available);
+    return false;
+}
+
+/* Run one configuration once. Only an interruption or our own trouble ends the benchmark: a
+ * configuration that fails is told, left out of further rounds, and the others go on. */
+static int run_config(struct bench *bench, const struct bench_model *model,
+                      struct bench_config *config, struct pico_error *error) {
+    struct child_output output;
+    cJSON *result = NULL;
+    struct command *command = malloc(sizeof *command);
+
+    if (command == NULL)
+        return pico_fail(error, PICO_FAILED, "not enough memory to start %s", config->program);
+    char why[600];
+    int status = make_command(command, bench, model, config, error);
+    bool enough = status != PICO_OK || enough_memory(command, config, why, sizeof why);
+    if (status == PICO_OK && enough)
+        status = child_run(command->words, &output, error);
+    free(command);
+    if (!enough) {
+        failed(bench, model, config, why);
+        return PICO_OK;
+    }
+    if (status != PICO_OK)
+        return status;
+    /* 1 with a result is a wrong answer, which the result tells; 1 without is a failure. */
+    if (output.status > 1 || output.length == 0) {
+        if (output.status > 128)
+            snprintf(why, sizeof why, "%s was killed by signal %d%s", config->program,
+                     output.status - 128, output.status == 128 + 9 ? " (out of memory?)" : "");
+        else
+            snprintf(why, sizeof why, "%s ended with status %d: %s", config->program, output.status,
+                     output.complaint);
+        failed(bench, model, config, why);
+    } else if (pico_json_parse(config->program, output.text, output.length, &result, error) !=
+                   PICO_OK ||
+               bench_collect(bench, model, config, result, error) != PICO_OK) {
+        failed(bench, model, config, error->message);
+    } else {
+        config->rounds++;
+    }
+    cJSON_Delete(result);
+    child_output_free(&output);
+    return PICO_OK;
+}
+
+int bench_measure(struct bench *bench, struct pico_error *error) {
+    for (int round = 0; round < bench->options.rounds; round++) {
+        for (int i = 0; i < bench->model_count; i++) {
+            struct bench_model *model = &bench->models[i];
+            for (int k = 0; k < BENCH_CONFIGS; k++) {
+                struct bench_config *config = &model->configs[k];
+                if (!config->present || config->failure[0] != '\0')
+                    continue;
+                fprintf(stderr, "round %d/%d  %s  %s\n", round + 1, bench->options.rounds,
+                        model->card.name, config->title);
+                int status = run_config(bench, model, config, error);
+                if (status != PICO_OK)
+                    return status;
+            }
+        }
+    }
+    return PICO_OK;
+}

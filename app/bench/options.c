@@ -1,0 +1,135 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "bench.h"
+#include "options.h"
+
+enum {
+    OPT_MODELS = PICO_OPT_OWN,
+    OPT_OUTPUT,
+    OPT_JSON,
+    OPT_MODEL,
+    OPT_ENGINE,
+    OPT_PROGRAMS,
+    OPT_QUICK,
+    OPT_MLPERF_STYLE,
+    OPT_KEEP_GOVERNOR,
+    OPT_ROUNDS,
+    OPT_PICTURES,
+};
+
+static const struct option long_options[] = {
+    {"models", required_argument, NULL, OPT_MODELS},
+    {"output", required_argument, NULL, OPT_OUTPUT},
+    {"json", required_argument, NULL, OPT_JSON},
+    {"model", required_argument, NULL, OPT_MODEL},
+    {"engine", required_argument, NULL, OPT_ENGINE},
+    {"programs", required_argument, NULL, OPT_PROGRAMS},
+    {"quick", no_argument, NULL, OPT_QUICK},
+    {"mlperf-style", no_argument, NULL, OPT_MLPERF_STYLE},
+    {"keep-governor", no_argument, NULL, OPT_KEEP_GOVERNOR},
+    {"rounds", required_argument, NULL, OPT_ROUNDS},
+    {"pictures", required_argument, NULL, OPT_PICTURES},
+    PICO_SHARED_OPTIONS,
+    {NULL, 0, NULL, 0},
+};
+
+static void print_help(const void *user) {
+    (void)user;
+    printf(
+        "usage: npu-bench [options]\n"
+        "\n"
+        "Run the installed models on the CPU and, where there is one, the NPU; print what\n"
+        "every run and stage took, check the answers, keep the result.\n"
+        "\n"
+        "  --quick            every picture once: is all right? Too few runs for statistics\n"
+        "  --mlperf-style     single stream, 5 rounds of at least 10 s for each picture; look at\n"
+        "                     median and p90. In MLPerf's manner, not an MLPerf result\n"
+        "  --models DIR       (/usr/share/npu-models)\n"
+        "  --output DIR       where results are kept (/userdata/bench)\n"
+        "  --json FILE|-      write the result there too; with - nothing else goes to stdout\n"
+        "  --model NAME       only this model\n"
+        "  --engine cpu|npu   only this engine\n"
+        "  --pictures N       only the first N pictures of each model (all)\n"
+        "  --rounds N         times that every configuration is started (3)\n"
+        "  --warmup-runs N    runs before timing, for each picture and round (1)\n"
+        "  --min-runs N       timed runs, for each picture and round (10)\n"
+        "  --min-secs S       and at least so long (1)\n"
+        "  --max-secs S       but not longer (60)\n"
+        "  --threads N        (1)\n"
+        "  --keep-governor    do not set the CPU governor to performance meanwhile\n"
+        "  --programs DIR     where neon-runner and npu-runner are (beside npu-bench)\n"
+        "  --version, --help\n"
+        "\n"
+        "Exit: 0 done, 1 a run failed or an answer is wrong, 2 bad input, 130 interrupted.\n");
+}
+
+static int set_option(void *user, int option, const char *value, struct pico_error *error) {
+    struct bench_options *options = user;
+
+    switch (option) {
+    case OPT_MODELS:
+        options->models = value;
+        return PICO_OK;
+    case OPT_OUTPUT:
+        options->output = value;
+        return PICO_OK;
+    case OPT_JSON:
+        options->json = value;
+        return PICO_OK;
+    case OPT_MODEL:
+        options->only_model = value;
+        return PICO_OK;
+    case OPT_ENGINE:
+        if (strcmp(value, "cpu") != 0 && strcmp(value, "npu") != 0) {
+            return pico_fail(error, PICO_BAD_INPUT, "--engine %s: allowed are cpu and npu", value);
+        }
+        options->only_engine = value;
+        return PICO_OK;
+    case OPT_PROGRAMS:
+        options->programs = value;
+        return PICO_OK;
+    case OPT_QUICK:
+        options->quick = true;
+        options->rounds = 1;
+        options->effort.warmup_runs = 0;
+        options->effort.min_runs = 1;
+        options->effort.min_secs = 0;
+        return PICO_OK;
+    case OPT_MLPERF_STYLE:
+        /* MLPerf Tiny's rules: single stream, 5 loops of at least 10 s, 5 to 10 warm-up runs. */
+        options->mlperf_style = true;
+        options->rounds = 5;
+        options->effort.warmup_runs = 5;
+        options->effort.min_runs = 1;
+        options->effort.min_secs = 10;
+        return PICO_OK;
+    case OPT_KEEP_GOVERNOR:
+        options->keep_governor = true;
+        return PICO_OK;
+    case OPT_ROUNDS:
+        return pico_option_int("rounds", value, 1, 1000, &options->rounds, error);
+    case OPT_PICTURES:
+    default:
+        return pico_option_int("pictures", value, 1, PICO_CARD_IMAGES, &options->pictures, error);
+    }
+}
+
+int bench_options_parse(struct bench_options *options, int argc, char **argv,
+                        struct pico_error *error) {
+    *options = (struct bench_options){
+        .models = "/usr/share/npu-models",
+        .output = "/userdata/bench",
+        .rounds = 3,
+        .effort = {.warmup_runs = 1, .min_runs = 10, .threads = 1, .min_secs = 1, .max_secs = 60},
+    };
+    const struct pico_option_reader reader = {
+        .program = "npu-bench",
+        .table = long_options,
+        .effort = &options->effort,
+        .user = options,
+        .set = set_option,
+        .print_help = print_help,
+    };
+    return pico_options_read(&reader, argc, argv, error);
+}

@@ -1,0 +1,47 @@
+/* An inference engine: five functions (and their undoing) behind a table. */
+#ifndef PICO_BACKEND_H
+#define PICO_BACKEND_H
+
+#include <stdbool.h>
+
+#include <cjson/cJSON.h>
+
+#include "error.h"
+#include "tensor.h"
+
+struct pico_backend_options {
+    const char *model; /* path */
+    int threads;
+    bool no_accelerator; /* neon-runner --no-xnnpack */
+    bool any_output;     /* the output need not be one row of scores: nobody asks for it */
+    struct pico_notes *notes;
+};
+
+/* What an opened model is, for people and for the result file. */
+struct pico_description {
+    char precision[16]; /* "float32", "int8", ... of the input */
+    char runtime[96];   /* "TensorFlow Lite 2.14.1" */
+    char line[256];     /* one line on how it runs: "XNNPACK, 63 of 65 nodes, 1 thread" */
+    bool simulated;     /* a functional simulator: no time of it means anything */
+    cJSON *facts;       /* object for "engine" in the result; the caller deletes it */
+};
+
+struct pico_backend {
+    const char *program; /* "neon-runner" */
+    const char *engine;  /* "cpu", "npu" */
+    const char *extra_help;
+    /* Check and load the model. On failure everything is released. */
+    int (*open)(void **state, const struct pico_backend_options *options, struct pico_error *error);
+    int (*describe)(void *state, struct pico_description *description, struct pico_error *error);
+    /* Hand out where the next picture is to be written. Called before every run. */
+    int (*set_input)(void *state, struct pico_input_view *view, struct pico_error *error);
+    int (*run)(void *state, struct pico_error *error);
+    /* Hand out the scores of the last run; valid until the next one. */
+    int (*get_output)(void *state, struct pico_output_view *view, struct pico_error *error);
+    /* Does the output decode to the same in every layout? NULL where there is only one. The input
+     * is written already; `line` receives what was found. */
+    int (*compare_layouts)(void *state, char *line, size_t size, struct pico_error *error);
+    void (*close)(void *state);
+};
+
+#endif

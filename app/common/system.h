@@ -1,0 +1,35 @@
+/* What the machine is and how it is doing, read from /proc and /sys. */
+#ifndef PICO_SYSTEM_H
+#define PICO_SYSTEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <cjson/cJSON.h>
+
+/* First line of a small file without its end; false when it cannot be read. */
+bool pico_read_line(const char *path, char *text, size_t size);
+
+/* A value of /proc/meminfo or /proc/self/status in KiB ("MemAvailable", "VmHWM"); -1 if absent. */
+long pico_memory_kib(const char *path, const char *key);
+
+/* QEMU: the kernel was started with the word pico.emulated=1 by our emulator, or the ARM program
+ * finds a foreign processor in /proc/cpuinfo (user-mode QEMU). `why` says which; "" if not. */
+bool pico_is_emulated(char *why, size_t size);
+
+/* Does a process of this name run? (rkipc, the vendor's camera program, takes NPU and memory.) */
+bool pico_process_runs(const char *name);
+
+/* What does not change: kernel, CPU, image release, memory, NPU driver. */
+cJSON *pico_system_facts(void);
+
+/* What changes while a benchmark runs: governor, clocks, memory, load, temperature.
+ * `measure_clock`: also time the dependent-instruction loop (a few milliseconds). */
+cJSON *pico_system_state(bool measure_clock);
+
+/* Now, as "2026-11-23T14:06:21Z" or compact as "20261123T140621Z". Whether the clock was ever set
+ * shows in the year. */
+void pico_utc_text(char *text, size_t size, bool compact);
+bool pico_clock_is_set(void);
+
+#endif

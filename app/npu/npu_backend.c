@@ -1,0 +1,146 @@
+#include "npu_backend.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "layouts.h"
+#include "mapping.h"
+#include "npu_session.h"
+#include "preflight.h"
+
+static void close_npu(void *state) {
+    npu_session_close(state);
+    free(state);
+}
+
+/* Is what answers the simulator? Its version says so; nothing else of it does. */
+static bool is_simulated(const struct npu_session *session) {
+    return strncmp(session->version.api_version, "SIMULATED", 9) == 0;
+}
+
+static int open_session(struct npu_session *session, const struct pico_backend_options *options,
+                        struct pico_error *error) {
+    struct pico_mapping file;
+    int status = pico_map_file(&file, options->model, "run a model on the NPU", error);
+
+    if (status != PICO_OK)
+        return status;
+    status = rknn_file_check(options->model, file.data, file.size, &session->file, error);
+    /* The runtime opens the file by its path; two mappings at a time are not needed. */
+    pico_unmap_file(&file);
+#ifdef PICO_RKNN_SIMULATED
+    if (status == PICO_OK)
+        status = npu_refuse_simulator(&npu_this_machine, error);
+#else
+    if (status == PICO_OK)
+        status = npu_preflight(&npu_this_machine, session->file.body_size, error);
+#endif
+    if (status == PICO_OK)
+        status = npu_session_open(session, options->model, error);
+    if (status == PICO_OK)
+        status = rknn_file_check_version(options->model, &session->file,
+                                         session->version.api_version, error);
+    return status;
+}
+
+static int open_npu(void **state, const struct pico_backend_options *options,
+                    struct pico_error *error) {
+    struct npu_session *session = calloc(1, sizeof *session);
+
+    if (session == NULL)
+        return pico_fail(error, PICO_FAILED, "not enough memory to open %s", options->model);
+    session->any_output = options->any_output;
+    int status = open_session(session, options, error);
+    if (status != PICO_OK) {
+        close_npu(session);
+        return status;
+    }
+    if (is_simulated(session))
+        pico_note(options->notes, "SIMULATED NPU: a functional simulator; its times mean nothing");
+    if (options->threads > 1)
+        pico_note(options->notes, "--threads is of no use to the NPU");
+    *state = session;
+    return PICO_OK;
+}
+
+static void add_attr(cJSON *object, const char *key, const rknn_tensor_attr *attr) {
+    cJSON *json = cJSON_AddObjectToObject(object, key);
+    cJSON *dims = cJSON_AddArrayToObject(json, "dims");
+
+    for (uint32_t i = 0; i < attr->n_dims && i < RKNN_MAX_DIMS; i++)
+        cJSON_AddItemToArray(dims, cJSON_CreateNumber(attr->dims[i]));
+    cJSON_AddStringToObject(json, "name", attr->name);
+    cJSON_AddStringToObject(json, "type", npu_type_name(attr->type));
+    cJSON_AddNumberToObject(json, "layout", attr->fmt);
+    cJSON_AddNumberToObject(json, "scale", (double)attr->scale);
+    cJSON_AddNumberToObject(json, "zero_point", attr->zp);
+    cJSON_AddNumberToObject(json, "w_stride", attr->w_stride);
+    cJSON_AddNumberToObject(json, "bytes", (double)npu_buffer_size(attr));
+}
+
+static int describe(void *state, struct pico_description *description, struct pico_error *error) {
+    const struct npu_session *session = state;
+    cJSON *facts = cJSON_CreateObject();
+
+    (void)error;
+    description->simulated = is_simulated(session);
+    snprintf(description->precision, sizeof description->precision, "%s", session->file.input.type);
+    snprintf(description->runtime, sizeof description->runtime, "RKNN runtime %.70s",
+             session->version.api_version);
+    snprintf(description->line, sizeof description->line,
+             "%szero-copy, driver %.50s, model of toolkit %s for %.50s",
+             description->simulated ? "SIMULATED NPU, " : "", session->version.drv_version,
+             session->file.toolkit, session->file.platforms);
+    cJSON_AddStringToObject(facts, "api_version", session->version.api_version);
+    cJSON_AddStringToObject(facts, "driver_version", session->version.drv_version);
+    cJSON_AddStringToObject(facts, "toolkit", session->file.toolkit);
+    cJSON_AddStringToObject(facts, "platforms", session->file.platforms);
+    cJSON_AddStringToObject(facts, "custom_string", session->custom.string);
+    cJSON *memory = cJSON_AddObjectToObject(facts, "memory");
+    cJSON_AddNumberToObject(memory, "weight_bytes", session->memory.total_weight_size);
+    cJSON_AddNumberToObject(memory, "internal_bytes", session->memory.total_internal_size);
+    cJSON_AddNumberToObject(memory, "dma_bytes", (double)session->memory.total_dma_allocated_size);
+    add_attr(facts, "input", &session->input_attr);
+    add_attr(facts, "output", &session->output_attr);
+    npu_machine_facts(&npu_this_machine, cJSON_AddObjectToObject(facts, "rknpu"));
+    description->facts = facts;
+    return PICO_OK;
+}
+
+static int set_input(void *state, struct pico_input_view *view, struct pico_error *error) {
+    const struct npu_session *session = state;
+
+    (void)error;
+    *view = session->input;
+    return PICO_OK;
+}
+
+static int run(void *state, struct pico_error *error) {
+    return npu_session_run(state, error);
+}
+
+static int get_output(void *state, struct pico_output_view *view, struct pico_error *error) {
+    const struct npu_session *session = state;
+
+    (void)error;
+    *view = session->output;
+    return PICO_OK;
+}
+
+static int compare_layouts(void *state, char *line, size_t size, struct pico_error *error) {
+    return npu_session_compare_layouts(state, line, size, error);
+}
+
+const struct pico_backend pico_npu_backend = {
+    .program = "npu-runner",
+    .engine = "npu",
+    .extra_help = "  --compare-layouts  prove that native and NHWC outputs hold the same scores\n",
+    .open = open_npu,
+    .describe = describe,
+    .set_input = set_input,
+    .run = run,
+    .get_output = get_output,
+    .compare_layouts = compare_layouts,
+    .close = close_npu,
+};

@@ -1,0 +1,96 @@
+"""Count the instructions that an ARM program executes, under user-mode QEMU.
+
+A count is exact and repeatable, which a time under emulation is not; it is no time either. An
+emulator that counts runs the program of a Cortex-A7: the same kernels are selected as on the
+board because ``/proc/cpuinfo`` says so (tests/arm.py).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pico_image.console import Console
+from pico_image.errors import CheckFailed, UserError
+from pico_image.files import build_once, sha256_file
+from tests import arm
+
+SOURCE = Path(__file__).with_name("instruction_counts") / "count_plugin.c"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One run: all instructions, and (address, instructions in all executions) of each block."""
+
+    total: int
+    blocks: list[tuple[int, int]]
+    stdout: str
+
+
+def plugin(console: Console) -> Path:
+    """The compiled counting plugin for the QEMU of this machine.
+
+    Raises UserError when there is no QEMU that takes plugins (Debian's qemu-user-static does not).
+    """
+    emulator = arm.qemu()
+    if emulator is None:
+        raise UserError(
+            "could not find qemu-arm, which is needed to count instructions",
+            hint="apt-get install qemu-user",
+        )
+    if "-plugin" not in console.run([emulator, "-h"], what="ask QEMU for its options"):
+        raise UserError(
+            f"{emulator} takes no plugins, which are needed to count instructions",
+            hint="apt-get install qemu-user (not qemu-user-static)",
+        )
+    text = console.run([emulator, "--version"], what="ask QEMU for its version")
+    found = re.search(r"version (\d+)\.", text)
+    interface = 1 if found and int(found.group(1)) < 9 else 2
+    inputs = {"source": sha256_file(SOURCE), "interface": interface, "machine": os.uname().machine}
+
+    def build(folder: Path) -> None:
+        console.run(
+            [
+                *("gcc", "-std=gnu11", "-O2", "-shared", "-fPIC", f"-DQEMU_PLUGIN_API={interface}"),
+                *(SOURCE, "-o", folder / "count_plugin.so"),
+            ],
+            what="compile the counting plugin",
+        )
+
+    return build_once("count-plugin", inputs, build) / "count_plugin.so"
+
+
+def count(
+    plugin_file: Path,
+    command: Sequence[str | os.PathLike[str]],
+    *,
+    sysroot: Path | None = None,
+    options: Sequence[str] = (),
+) -> Counted:
+    """Run ``command`` to its end and count. Raises CheckFailed when it does not end with 0."""
+    with tempfile.TemporaryDirectory(prefix="count-") as folder:
+        out = Path(folder) / "counts"
+        result = arm.run_arm(
+            command,
+            sysroot=sysroot,
+            qemu_options=["-plugin", f"{plugin_file},out={out}", *options],
+            timeout=900,
+        )
+        if result.returncode != 0 or not out.is_file():
+            words = " ".join(map(str, command))
+            raise CheckFailed(f"{words} ended with {result.returncode}:\n{result.stderr[-2000:]}")
+        first, *rest = out.read_text(encoding="ascii").splitlines()
+    blocks = []
+    for line in rest:
+        address, instructions, executions = line.split()
+        blocks.append((int(address, 16), int(instructions) * int(executions)))
+    return Counted(int(first.split()[1]), blocks, result.stdout)
+
+
+def per_inference(run: Callable[[int], Counted]) -> float:
+    """Instructions of one inference in steady state: loading and first-run work cancel out."""
+    return (run(3).total - run(1).total) / 2

@@ -1,0 +1,145 @@
+"""What our orchestration adds to the time of the SDK's own stages, as a ratio.
+
+    .venv/bin/python -m benchmarks.sdk_overhead [--seconds 60]
+
+Both sides in one run, on the tests' own container engine and with the stand-in for the SDK: its
+stages called by hand in one container that is there already, and a whole build from nothing by
+``sdk.build`` (container image, checkout, stages, export). Each stage of the stand-in sleeps for the
+given seconds; the real ones take minutes to an hour, so the real ratio is smaller. Needs root.
+Exits 1 when the ratio is above 1.03 (issue 5).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pico_image import config as configuration
+from pico_image import container_run, sdk, volumes
+from pico_image.console import Console
+from pico_image.container import PROJECT, Engine, Mount
+from pico_image.files import ROOT
+from pico_image.sdk_site import Options
+from tests.sdk_stand_in import base_image, repository
+from tests.sdk_stand_in.engine import TestEngine, missing
+
+BASE = "pico-test/base:1"
+VARIANT = "luckfox-pico-mini"
+STAGES = ("uboot", "kernel", "rootfs", "firmware")
+#: Where the stand-in can be slowed, one in each stage.
+POINTS = ("uboot", "kernel", "busybox", "firmware")
+LIMIT = 1.03
+
+
+def project(folder: Path, url: str, commit: str) -> Path:
+    """A copy of our tree whose SDK is the stand-in."""
+    root = folder / "tree"
+    for name in ("app", "board", "br2-external", "configs", "docker", "package"):
+        shutil.copytree(ROOT / name, root / name, symlinks=True)
+    shutil.copy(ROOT / "LICENSE", root)
+    sources = root / "configs/sources.yml"
+    text = sources.read_text(encoding="utf-8")
+    for key, value in (("repository", url), ("commit", commit)):
+        pattern = rf"(luckfox-sdk:(?:\n    .*)*?\n    {key}: )\S+"
+        text = re.sub(pattern, rf"\g<1>{value}", text)
+    sources.write_text(text, encoding="utf-8")
+    (root / "docker/Dockerfile").write_text("ARG BASE\nFROM ${BASE}\n", encoding="utf-8")
+    return root
+
+
+def measure(seconds: float, folder: Path, process: TestEngine) -> dict[str, float]:
+    """Seconds of both sides and their ratio."""
+    with process.client() as client:
+        name, _, tag = BASE.partition(":")
+        client.api.import_image(base_image.archive(), repository=name, tag=tag)
+    os.environ |= {
+        "DOCKER_HOST": process.url,
+        "PICO_OUTPUT_DIR": str(folder / "out"),
+        "PICO_CACHE_DIR": str(folder / "cache"),
+    }
+    commit = repository.make_repository(folder / "git/sdk")
+    models = folder / "model"
+    models.mkdir()
+    (models / "model.json").write_text("{}\n", encoding="utf-8")
+    options = Options(base_image=BASE, models={"efficientnet-lite0": models}, first_bytes=0)
+    console = Console()
+    engine = Engine.connect()
+    with (
+        repository.served(folder / "git", process.gateway) as url,
+        console.logging_to(folder / "logs", "overhead"),
+    ):
+        config = configuration.load(project(folder, f"{url}/sdk", commit))
+        volumes.ensure(engine, f"{PROJECT}-dl", {f"{PROJECT}.cache": "dl"}, what="a benchmark")
+        knobs = "".join(f"slow {point}\n" for point in POINTS).encode()
+        entries = {
+            "stand-in": volumes.Entry(knobs),
+            "stand-in-seconds": volumes.Entry(str(seconds).encode()),
+        }
+        volumes.put(engine, BASE, f"{PROJECT}-dl", entries)
+        began = time.monotonic()
+        sdk.build(console, config, config.variant(VARIANT), options, engine=engine)
+        ours = time.monotonic() - began
+        volume = f"{PROJECT}-{VARIANT}-{commit[:12]}"
+        source = next(
+            str(item.name)
+            for item in engine.client.volumes.list()
+            if str(item.name).startswith(f"{volume}-src-")
+        )
+        mounts = [Mount(volume, "/build"), Mount(source, "/src", True)]
+        mounts += [Mount(f"{PROJECT}-{name}", f"/cache/{name}") for name in ("git", "dl", "ccache")]
+        link = "ln -sfn /build/board/BoardConfig-npu-luckfox-pico-mini.mk .BoardConfig.mk"
+        script = f"cd /build/sdk; ./build.sh clean; {link}; " + "; ".join(
+            f"./build.sh {stage}" for stage in STAGES
+        )
+        lines: list[str] = []
+        ended = container_run.run(
+            engine,
+            console,
+            BASE,
+            ["bash", "-ec", f"date +%s.%N; {script} >/dev/null; date +%s.%N"],
+            what="run the stages by hand",
+            mounts=mounts,
+            env={
+                "BR2_EXTERNAL": "/src/br2-external",
+                "BR2_DL_DIR": "/cache/dl",
+                "PICO_MODELS_DIR": "/src/models",
+            },
+            network=True,
+            on_line=lines.append,
+        )
+        assert ended.status == 0, lines
+    stamps = [float(line) for line in lines if re.fullmatch(r"\d+\.\d+", line)]
+    by_hand = stamps[-1] - stamps[0]
+    engine.close()
+    return {"ours": ours, "by hand": by_hand, "ratio": ours / by_hand}
+
+
+def main() -> int:
+    """Run both sides and print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--seconds", type=float, default=60.0, help="what each stage takes")
+    seconds = parser.parse_args().seconds
+    if reason := missing() or base_image.missing():
+        print(f"cannot run: {reason}", file=sys.stderr)
+        return 2
+    folder = Path(tempfile.mkdtemp(prefix="overhead-"))
+    process = TestEngine()
+    process.start()
+    try:
+        found = measure(seconds, folder, process)
+    finally:
+        process.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+    print(json.dumps({**found, "limit": LIMIT, "seconds by stage": seconds}, indent=2))
+    return 0 if found["ratio"] <= LIMIT else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

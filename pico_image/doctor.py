@@ -1,0 +1,132 @@
+"""Is this machine fit to build? Findings, each with its remedy."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pico_image import sources
+from pico_image.config import Config, load
+from pico_image.errors import UserError
+from pico_image.files import ROOT, cache_dir, output_dir
+
+#: The emulator image with its compiled libraries and model environments, measured: 3.1 GB.
+EMULATOR_BYTES = 5 * 10**9
+#: The Luckfox SDK's tree, its Buildroot and its output (a public builder asks for the same).
+SDK_BYTES = 15 * 10**9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; ``needed`` False means only some tasks want it."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+    needed: bool = True
+
+
+def examine(root: Path = ROOT, *, context: str | None = None, online: bool = True) -> list[Finding]:
+    """Everything that can be told without building; never raises for what it finds.
+
+    ``context`` names the engine to look at; ``online`` False asks no server.
+    """
+    checks: list[Callable[[], list[Finding]]] = [
+        _python,
+        lambda: _programs(root / "requirements" / "system.txt", needed=True),
+        lambda: _programs(root / "requirements" / "system-test.txt", needed=False),
+        _space,
+        _path_variable,
+        _mirrors,
+        lambda: _configuration(root),
+        lambda: _container(root, context, online),
+    ]
+    return [finding for check in checks for finding in check()]
+
+
+def as_json(findings: list[Finding]) -> list[dict[str, Any]]:
+    return [asdict(finding) for finding in findings]
+
+
+def _python() -> list[Finding]:
+    version = platform.python_version()
+    ok = (3, 10) <= sys.version_info[:2] <= (3, 13)
+    return [Finding("Python", ok, version, "use Python 3.10 to 3.13: PYTHON=python3.11 ./inv")]
+
+
+def _programs(listing: Path, *, needed: bool) -> list[Finding]:
+    findings = []
+    search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    for line in listing.read_text(encoding="utf-8").splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        thing, package = line.split()
+        found = thing if Path(thing).is_absolute() else shutil.which(thing, path=search)
+        ok = found is not None and Path(found).exists()
+        remedy = f"apt-get install {package}" + ("" if needed else " (only ./inv test needs it)")
+        findings.append(Finding(Path(thing).name, ok, str(found or "missing"), remedy, needed))
+    return findings
+
+
+def _space() -> list[Finding]:
+    findings = []
+    for name, folder, want in (
+        ("space in the cache", cache_dir, EMULATOR_BYTES),
+        ("space for results", output_dir, EMULATOR_BYTES // 5),
+    ):
+        try:
+            path = folder()
+            while not path.exists():
+                path = path.parent
+            free = shutil.disk_usage(path).free
+        except (OSError, UserError) as error:
+            findings.append(Finding(name, False, str(error), "name a folder with PICO_CACHE_DIR"))
+            continue
+        text = f"{free / 1e9:.1f} GB free at {path}"
+        findings.append(Finding(name, free >= want, text, f"free {want / 1e9:.0f} GB"))
+    return findings
+
+
+def _path_variable() -> list[Finding]:
+    bad = [part for part in os.environ.get("PATH", "").split(os.pathsep) if " " in part]
+    remedy = (
+        "Buildroot refuses such a PATH (luckfox-pico issue 312); on WSL: appendWindowsPath=false"
+    )
+    detail = f"has spaces: {bad[0]}" if bad else "no spaces"
+    return [Finding("PATH", not bad, detail, remedy, needed=False)]
+
+
+def _mirrors() -> list[Finding]:
+    sites = sources.apt_sites()
+    remedy = "sources then come from upstream or from Debian's snapshot archive only"
+    return [
+        Finding(
+            "distribution mirror", bool(sites), ", ".join(sites) or "none", remedy, needed=False
+        )
+    ]
+
+
+def _configuration(root: Path) -> list[Finding]:
+    try:
+        config: Config = load(root)
+    except UserError as error:
+        return [Finding("configs/", False, error.message, error.hint or "mend the file")]
+    return [Finding("configs/", True, f"{len(config.variants)} variants")]
+
+
+def _container(root: Path, context: str | None, online: bool) -> list[Finding]:
+    """What images for boards need; the emulator does without."""
+    from pico_image import container, sdk_doctor
+
+    try:
+        found = sdk_doctor.findings(load(root), context=context, online=online)
+    except UserError:  # configs/, which has a finding of its own
+        found = container.findings(context)
+    return [Finding(item.name, item.ok, item.detail, item.remedy, needed=False) for item in found]

@@ -1,0 +1,261 @@
+"""Folders of the project, files that are whole or absent, locks, and the cache of built things.
+
+Nothing half-written is ever taken for whole: write to a temporary name, fsync, rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import filelock
+import platformdirs
+
+from pico_image.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+#: What writing to a folder of somebody else's, or on a read-only disk, fails with.
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+CACHEDIR_TAG = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# Cache of luckfox-pico-npu; made by ./inv, safe to delete (./inv clean --level cache).\n"
+)
+
+
+def cache_dir() -> Path:
+    """The one cache: downloads, converted models, compiled libraries. ``PICO_CACHE_DIR``."""
+    folder = os.environ.get("PICO_CACHE_DIR")
+    path = Path(folder).expanduser() if folder else platformdirs.user_cache_path("luckfox-pico-npu")
+    return _make_cache(path.absolute())
+
+
+def output_dir() -> Path:
+    """Where results go, ``out/`` beside tasks.py unless ``PICO_OUTPUT_DIR`` says otherwise."""
+    folder = os.environ.get("PICO_OUTPUT_DIR")
+    return Path(folder).expanduser().absolute() if folder else ROOT / "out"
+
+
+#: The cache that this process uses: its folder, held open and locked (shared) to the end.
+_held: tuple[Path, int] | None = None
+#: Caches that someone removed while this process used them.
+_removed: list[Path] = []
+
+
+_hold_lock = threading.Lock()
+
+
+def _hold(path: Path) -> None:
+    global _held
+    with _hold_lock:
+        if _held is not None:
+            if _held[0] == path and os.fstat(_held[1]).st_nlink > 0:
+                return
+            _note_removal()
+            os.close(_held[1])
+        _held = path, os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(_held[1], fcntl.LOCK_SH)
+
+
+def _note_removal() -> None:
+    if _held is not None and os.fstat(_held[1]).st_nlink == 0:
+        _removed.append(_held[0])
+
+
+def cache_removed() -> Path | None:
+    """The cache that this process uses, if someone removed it meanwhile."""
+    with _hold_lock:
+        _note_removal()
+        return _held[0] if _held is not None and _held[0] in _removed else None
+
+
+def remove_cache() -> None:
+    """Remove the cache. Raises UserError while another process uses it."""
+    path = cache_dir()
+    assert _held is not None
+    try:
+        fcntl.flock(_held[1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(
+            f"the cache {path} is in use by another process",
+            hint="wait for the build, the conversion or the download to end, then run this again",
+        ) from error
+    except OSError:
+        pass  # a file system without locks
+    shutil.rmtree(path)
+
+
+def _make_cache(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tag = path / "CACHEDIR.TAG"
+        if not tag.exists():
+            tag.write_text(CACHEDIR_TAG, encoding="ascii")
+        _hold(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the cache folder {path}: {error.strerror}",
+            hint="free space or name another folder with PICO_CACHE_DIR",
+        ) from error
+    return path
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "wb", *, permissions: int = 0o644) -> Iterator[IO[Any]]:
+    """Open a temporary file that becomes ``path`` only when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    encoding = None if "b" in mode else "utf-8"
+    try:
+        with os.fdopen(handle, mode, encoding=encoding) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, permissions)
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"no space left while writing {path}", hint="free some space and run it again"
+            ) from error
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with atomic_write(path, "w") as stream:
+        stream.write(text)
+
+
+@contextlib.contextmanager
+def locked(path: Path, what: str, *, wait: bool = True, notify: Any = None) -> Iterator[None]:
+    """Hold the lock file ``path``; a second run waits, and is told which process it waits for.
+
+    The lock is the kernel's (flock), so a killed holder leaves nothing behind.
+    """
+    lock = filelock.FileLock(path)
+    owner = path.with_suffix(".owner")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        holder = "another process"
+        with contextlib.suppress(OSError):
+            holder = f"process {owner.read_text(encoding='utf-8').strip()}"
+        message = f"{what} is in use by {holder} (lock {path})"
+        if not wait:
+            raise UserError(message, hint="wait for it to end, then run this again") from None
+        if notify is not None:
+            notify(f"{message}; waiting")
+        lock.acquire()
+    except OSError as error:
+        # Every writer begins here, and so meets a folder of somebody else's or on a read-only disk.
+        if error.errno not in UNWRITABLE:
+            raise
+        raise UserError(
+            f"cannot write to {path.parent}, which is needed for {what}: {error.strerror}",
+            hint="name another cache with PICO_CACHE_DIR, other results with PICO_OUTPUT_DIR",
+        ) from error
+    try:
+        owner.write_text(f"{os.getpid()}\n", encoding="utf-8")
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            owner.unlink()
+        lock.release()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_tree(paths: Iterable[Path]) -> str:
+    """Hex SHA-256 over names, modes and contents of files and folders (recursively, sorted).
+
+    Names are relative to each given path, so a tree hashes alike wherever it lies.
+    Byte-code folders are no input of anything and are left out.
+    """
+    digest = hashlib.sha256()
+    for base in paths:
+        if base.is_dir():
+            files = [
+                item
+                for item in sorted(base.rglob("*"))
+                if "__pycache__" not in item.parts and not (item.is_dir() and not item.is_symlink())
+            ]
+        else:
+            files = [base]
+        for item in files:
+            name = item.relative_to(base).as_posix() if item != base else base.name
+            if item.is_symlink():
+                content, mode = "-> " + os.readlink(item), "l"
+            else:
+                content, mode = sha256_file(item), "x" if os.access(item, os.X_OK) else "-"
+            digest.update(f"{name}\0{mode}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def build_once(
+    name: str,
+    inputs: Mapping[str, object],
+    build: Callable[[Path], None],
+    *,
+    notify: Callable[[str], None] | None = None,
+) -> Path:
+    """The folder that ``build`` fills, made once for each set of ``inputs`` and kept in the cache.
+
+    ``inputs`` must name everything the result depends on (hashes, versions, options, and the
+    hash of the code that builds). ``build`` gets an empty folder on the cache's file system;
+    when it returns, the folder is renamed into place, so an interrupted build leaves nothing
+    that could be taken for whole. Two processes that want the same thing build it once.
+    """
+    text = json.dumps(inputs, sort_keys=True, default=str)
+    key = hashlib.sha256(text.encode()).hexdigest()[:32]
+    base = cache_dir() / "built" / name
+    final = base / key
+    if final.is_dir():
+        return final
+    with locked(base / f"{key}.lock", f"the build of {name}", notify=notify):
+        if final.is_dir():
+            return final
+        # We hold the lock, so what a killed build of the same thing left behind is nobody's.
+        for left in base.glob(f"{key}.*.part"):
+            shutil.rmtree(left, ignore_errors=True)
+        working = Path(tempfile.mkdtemp(prefix=f"{key}.", suffix=".part", dir=base))
+        try:
+            build(working)
+            (working / ".inputs.json").write_text(text + "\n", encoding="utf-8")
+            working.chmod(0o755)
+            os.replace(working, final)
+        except BaseException as error:
+            # Most recipes run programs, which fail in words of their own.
+            if isinstance(error, (OSError, UserError)) and not working.is_dir():
+                raise UserError(
+                    f"the cache folder {base} was removed while {name} was being built",
+                    hint="run it again; remove a cache only when nothing uses it",
+                ) from error
+            shutil.rmtree(working, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise UserError(
+                    f"no space left while building {name} under {base}",
+                    hint="free some space, or name another cache with PICO_CACHE_DIR",
+                ) from error
+            raise
+    return final

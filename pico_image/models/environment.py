@@ -1,0 +1,221 @@
+"""The converters' own Python environments, made on demand, and work inside them.
+
+Converters disagree about numpy and protobuf, so each has an environment of its own, installed
+from a lock with hashes (``requirements/NAME.txt``) through pip and the system's own pip
+configuration. It lies in the cache and is keyed by the lock and the interpreter. Work runs there
+in a subprocess and a scratch folder: stray files, log noise and memory end with it.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pico_image import scratch, sources
+from pico_image.console import Console
+from pico_image.errors import CommandError, UserError
+from pico_image.files import ROOT, build_once, cache_dir, sha256_file
+
+#: What each environment weighs when it is there, for the message before a long download.
+SIZES = {"models": "0.4 GB", "rknn": "0.6 GB", "report": "0.2 GB"}
+WORKER = "pico_image.models.worker"
+
+
+def lock_file(name: str) -> Path:
+    return ROOT / "requirements" / f"{name}.txt"
+
+
+def environment(console: Console, name: str) -> Path:
+    """The Python interpreter of the environment ``name`` ("models" or "rknn").
+
+    Raises UserError when this machine cannot have it, CommandError when pip fails.
+    """
+    lock = lock_file(name)
+    reason = unfit_for(name)
+    if reason is not None:
+        raise reason
+    inputs = {
+        "lock": sha256_file(lock),
+        "python": platform.python_version(),
+        "abi": sysconfig.get_config_var("SOABI"),
+        "base": sys.base_prefix,
+        "machine": platform.machine(),
+    }
+
+    def build(folder: Path) -> None:
+        if not sources.may_download():
+            raise UserError(
+                f"the Python environment of the {name} converter is not in the cache, and "
+                "downloads are off",
+                hint=f"run `invoke fetch` on a machine with a network and copy {cache_dir()}",
+            )
+        size = SIZES.get(name, "")
+        with console.step(f"make the Python environment of the {name} converter ({size})"):
+            console.run(
+                [sys.executable, "-m", "venv", folder / "venv"],
+                what=f"make a Python environment for the {name} converter",
+                hint="install the package python3-venv",
+            )
+            console.run(
+                [
+                    folder / "venv" / "bin" / "python",
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--no-deps",
+                    # Half of the time and a tenth of the size (55 s to 28 s, 644 MB to 583 MB for
+                    # rknn): modules that are used are compiled at their first import.
+                    "--no-compile",
+                    "--require-hashes",
+                    "--disable-pip-version-check",
+                    "--no-warn-script-location",
+                    "--requirement",
+                    lock,
+                ],
+                what=f"install the {name} converter",
+                progress="installing",
+                hint="check the network and pip's configuration (pip config list)",
+            )
+
+    path = build_once(f"environment-{name}", inputs, build, notify=console.info)
+    return path / "venv" / "bin" / "python"
+
+
+def unfit_for(name: str) -> UserError | None:
+    """Why this machine cannot have the environment ``name``; None when it can.
+
+    rknn-toolkit2 2.3.2 comes as wheels for x86-64 and ARM64 Linux and Python up to 3.12.
+    """
+    if name != "rknn":
+        return None
+    if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
+        return UserError(
+            f"rknn-toolkit2 runs on x86-64 and ARM64 Linux only, this is {platform.system()} "
+            f"{platform.machine()}; it is needed to make .rknn models",
+            hint="run the conversion in a Linux container or on another machine",
+        )
+    if sys.version_info[:2] > (3, 12):
+        return UserError(
+            f"rknn-toolkit2 2.3.2 has no build for Python {platform.python_version()}; "
+            "it is needed to make .rknn models",
+            hint="run ./inv with Python 3.10, 3.11 or 3.12",
+        )
+    return None
+
+
+def code_hash(*names: str) -> str:
+    """Hash of what worker modules do, an input of everything that they make.
+
+    Comments, docstrings and layout are left out: a better sentence costs nobody a conversion.
+    """
+    folder = Path(__file__).resolve().parent
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (
+                ast.get_docstring(node) is not None
+            ):
+                node.body = node.body[1:]
+        digest.update(f"{name} {ast.dump(tree)}\n".encode())
+    return digest.hexdigest()
+
+
+def run_worker(
+    console: Console, name: str, call: str, arguments: Mapping[str, Any], *, what: str
+) -> dict[str, Any]:
+    """Run ``MODULE:FUNCTION`` of this package inside an environment; its result as plain data.
+
+    ``result`` of the answer must be JSON; ``peak_rss_bytes`` is added to it. The working folder
+    is a scratch folder that is deleted afterwards, whatever the worker left there.
+    Raises UserError with the worker's own message, CommandError when it crashed.
+    """
+    python = environment(console, name)
+    root = cache_dir() / "scratch"
+    root.mkdir(parents=True, exist_ok=True)
+    with scratch.folder(f"{name}-", root) as place:
+        return _run_in(place, console, python, call, arguments, what)
+
+
+def _run_in(
+    place: Path, console: Console, python: Path, call: str, arguments: Mapping[str, Any], what: str
+) -> dict[str, Any]:
+    job = place / "job.json"
+    job.write_text(
+        json.dumps(
+            {
+                "call": f"pico_image.models.{call}",
+                "arguments": dict(arguments),
+                "parent": os.getpid(),
+            }
+        ),
+        encoding="utf-8",
+    )
+    variables = {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONWARNINGS": "default",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "TQDM_DISABLE": "1",
+        "TMPDIR": str(place),
+    }
+    try:
+        with _showing(console, what, place / "progress"):
+            console.run([python, "-m", WORKER, job], what=what, cwd=place, env=variables)
+    except CommandError as error:
+        answer = _answer(place)
+        if "error" not in answer:
+            raise
+        said = "".join(f"\n    {line}" for line in complaints(str(error)))
+        log = f"\n  full log: {console.log_path}" if console.log_path else ""
+        raise UserError(f"{answer['error']}{said}{log}", hint=answer.get("hint")) from error
+    answer = _answer(place)
+    return {**answer["result"], "peak_rss_bytes": answer["peak_rss_bytes"]}
+
+
+@contextlib.contextmanager
+def _showing(console: Console, what: str, stage: Path) -> Iterator[None]:
+    """Show how long a worker has been at it and what it says it does, none of its noise."""
+    done = threading.Event()
+
+    def show() -> None:
+        while not done.wait(1.0):
+            with contextlib.suppress(OSError):
+                bar.note(stage.read_text(encoding="utf-8"))
+
+    with console.progress(what, 0) as bar:
+        stage.write_text("starting", encoding="utf-8")
+        thread = threading.Thread(target=show, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+def complaints(output: str) -> list[str]:
+    """The lines in which rknn-toolkit2 says what is wrong: coloured, and beginning with E."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
+    return [line.strip() for line in plain.splitlines() if re.match(r"\s*E [a-zA-Z_]", line)][-3:]
+
+
+def _answer(place: Path) -> dict[str, Any]:
+    path = place / "answer.json"
+    if not path.is_file():
+        return {}
+    answer: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return answer

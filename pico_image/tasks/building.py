@@ -1,0 +1,189 @@
+"""From the variant to the image, and into the build container."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from pico_image import config as configuration
+from pico_image.console import Console
+from pico_image.tasks.common import (
+    SITE,
+    VARIANT,
+    VERBOSE,
+    guarded,
+    optional_path,
+    site,
+    whole,
+    words,
+)
+
+
+@task(
+    help=VARIANT
+    | VERBOSE
+    | SITE
+    | {
+        "offline": "download nothing; say what is missing",
+        "from": "rebuild from this stage of the SDK on",
+        "only": "run this stage of the SDK alone",
+        "force": "rebuild what is up to date too",
+        "jobs": "compile jobs at the same time (0: the SDK chooses)",
+        "ssh-key": "public key file that may log in as root",
+        "password-file": "file whose first line becomes root's password",
+        "compress": "compressed forms of the card image: zst, xz or both (default: zst)",
+        "allow-emulation": "build on an engine that emulates amd64 (hours slower)",
+        "sign-key": "private SSH key to sign SHA256SUMS with",
+    }
+)
+@guarded
+def build_image(
+    _: Context,
+    variant: str = "luckfox-pico-mini",
+    offline: bool = False,
+    from_: str = "",
+    only: str = "",
+    force: bool = False,
+    jobs: str = "0",
+    ssh_key: str = "",
+    password_file: str = "",
+    sdk_path: str = "",
+    sdk_url: str = "",
+    base_image: str = "",
+    ubuntu: bool = False,
+    context: str = "",
+    allow_emulation: bool = False,
+    compress: str = "",
+    sign_key: str = "",
+    verbose: bool = False,
+) -> None:
+    """Build the SD image of a variant (default: the Luckfox Pico Mini)."""
+    from pico_image import build, signing
+
+    key = optional_path(sign_key)
+    if key is not None:
+        signing.check_key(key)
+    options = site(
+        context, base_image, ubuntu, sdk_path, sdk_url, offline=offline,
+        from_stage=from_ or None, only=only or None, force=force, jobs=whole("jobs", jobs),
+        allow_emulation=allow_emulation,
+    )  # fmt: skip
+    login = build.Login(optional_path(ssh_key), optional_path(password_file))
+    config = configuration.load()
+    images = build.build_image(
+        Console(verbose=verbose), config, variant, options, login, forms=words(compress) or None
+    )
+    print(f"image: {images / 'sdcard.img'}")
+    if key is not None:
+        print(f"signature: {signing.sign(images, key)}")
+
+
+@task(
+    help=VERBOSE
+    | {key: text for key, text in SITE.items() if key != "context"}
+    | {
+        "variants": "comma-separated; default: all board variants",
+        "contexts": "comma-separated docker contexts to build on at the same time",
+        "offline": "download nothing",
+        "jobs": "compile jobs at the same time on each engine (0: the SDK chooses)",
+        "ssh-key": "public key file that may log in as root on each",
+        "password-file": "file whose first line becomes root's password on each",
+    }
+)
+@guarded
+def build_all(
+    _: Context,
+    variants: str = "",
+    contexts: str = "",
+    offline: bool = False,
+    jobs: str = "0",
+    ssh_key: str = "",
+    password_file: str = "",
+    sdk_path: str = "",
+    sdk_url: str = "",
+    base_image: str = "",
+    ubuntu: bool = False,
+    verbose: bool = False,
+) -> None:
+    """Build a matrix of variants, one at a time on each engine."""
+    from pico_image import build
+
+    done = build.build_all(
+        Console(verbose=verbose),
+        configuration.load(),
+        words(variants),
+        site("", base_image, ubuntu, sdk_path, sdk_url, offline=offline, jobs=whole("jobs", jobs)),
+        build.Login(optional_path(ssh_key), optional_path(password_file)),
+        contexts=words(contexts),
+    )
+    for name, images in done.items():
+        print(f"{name}: {images}")
+
+
+@task(help=VARIANT | VERBOSE | SITE)
+@guarded
+def fetch(
+    _: Context,
+    variant: str = "luckfox-pico-mini",
+    context: str = "",
+    base_image: str = "",
+    ubuntu: bool = False,
+    sdk_path: str = "",
+    sdk_url: str = "",
+    verbose: bool = False,
+) -> None:
+    """Download everything that a build of the variant will need."""
+    from pico_image import build
+
+    options = site(context, base_image, ubuntu, sdk_path, sdk_url)
+    build.fetch(Console(verbose=verbose), configuration.load(), variant, options)
+
+
+@task(help=VARIANT | VERBOSE | SITE)
+@guarded
+def shell(
+    _: Context,
+    variant: str = "luckfox-pico-mini",
+    context: str = "",
+    base_image: str = "",
+    ubuntu: bool = False,
+    sdk_path: str = "",
+    sdk_url: str = "",
+    verbose: bool = False,
+) -> None:
+    """Open a shell in the build container of a variant."""
+    from pico_image import sdk_tools
+
+    config = configuration.load()
+    options = site(context, base_image, ubuntu, sdk_path, sdk_url)
+    raise SystemExit(
+        sdk_tools.shell(Console(verbose=verbose), config, config.variant(variant), options)
+    )
+
+
+@task(
+    positional=["menu"],
+    help=VARIANT | VERBOSE | SITE | {"menu": "kernel or buildroot"},
+)
+@guarded
+def sdk_config(
+    _: Context,
+    menu: str = "buildroot",
+    variant: str = "luckfox-pico-mini",
+    context: str = "",
+    base_image: str = "",
+    ubuntu: bool = False,
+    sdk_path: str = "",
+    sdk_url: str = "",
+    verbose: bool = False,
+) -> None:
+    """Open the kernel's or Buildroot's menu inside the container."""
+    from pico_image import sdk_tools
+
+    config = configuration.load()
+    options = site(context, base_image, ubuntu, sdk_path, sdk_url)
+    lines = sdk_tools.sdk_config(
+        Console(verbose=verbose), config, config.variant(variant), menu, options
+    )
+    for line in lines:
+        print(line)

@@ -1,0 +1,177 @@
+"""The card image: reading, changing, signing and writing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from pico_image.console import Console
+from pico_image.errors import CheckFailed, UserError
+from pico_image.tasks.common import JSON, VARIANT, guarded, pairs, show
+
+
+@task(
+    positional=["image"],
+    help=JSON
+    | {
+        "image": "an image, a card or a folder of parts",
+        "files": "list the content of the file systems too",
+        "extract": "folder to write the parts to",
+        "diff": "another image to compare with",
+        "layout": "partition string to use instead of the image's own",
+    },
+)
+@guarded
+def inspect_image(
+    _: Context,
+    image: str,
+    files: bool = False,
+    extract: str = "",
+    diff: str = "",
+    layout: str = "",
+    json: bool = False,
+) -> None:
+    """Read an image back: partitions, environment, file systems, versions."""
+    from pico_image import sdcard
+
+    if diff:
+        found = sdcard.diff_images(Console(), Path(image), Path(diff), files=files)
+        show(found) if json else print(sdcard.describe_diff(found))
+        if not found["same"]:
+            raise CheckFailed("the two differ")
+        return
+    if extract:
+        made = sdcard.extract(
+            Console(), Path(image), Path(extract), files=files, layout=layout or None
+        )
+        print("\n".join(map(str, made)))
+        return
+    report = sdcard.inspect_image(Path(image), layout=layout or None, files=files)
+    show(report) if json else print(sdcard.describe(report))
+
+
+@task(
+    iterable=["size", "set", "drop"],
+    help=VARIANT
+    | {
+        "source": "image or folder to change (default: the variant's images folder)",
+        "output": "the new image (default: sdcard.img in the same folder)",
+        "cma": "memory for the NPU, for example 8M",
+        "size": "new size of a partition, NAME=SIZE, repeatable",
+        "set": "kernel argument to set, repeatable",
+        "drop": "kernel argument to leave out, repeatable",
+        "layout": "a whole new partition string",
+    },
+)
+@guarded
+def repack(
+    _: Context,
+    size: list[str],
+    set: list[str],
+    drop: list[str],
+    variant: str = "luckfox-pico-mini",
+    source: str = "",
+    output: str = "",
+    cma: str = "",
+    layout: str = "",
+) -> None:
+    """Change CMA size, partition sizes or boot arguments of an image without the SDK."""
+    from pico_image import build, sdcard
+
+    start = Path(source) if source else build.existing_images(variant)
+    folder = start if start.is_dir() else start.parent
+    made = sdcard.repack(
+        Console(),
+        start,
+        Path(output) if output else folder / "sdcard.img",
+        cma=cma or None,
+        sizes=dict(pairs(size)),
+        set_arguments=set,
+        drop_arguments=drop,
+        layout=layout or None,
+    )
+    print(f"image: {made.image}")
+
+
+@task(
+    positional=["image"],
+    help={
+        "image": "an image, or the folder that holds it",
+        "signers": "file of allowed signers (ssh-keygen(1)): the image must be signed by one",
+    },
+)
+@guarded
+def verify(_: Context, image: str, signers: str = "") -> None:
+    """Check an image against its checksums and build-info, and who signed it."""
+    from pico_image import sdcard, signing
+
+    if signers:
+        print(f"ok  signed by {signing.verify(Path(image), Path(signers))}")
+    for line in sdcard.verify(Console(), Path(image))["checked"]:
+        print(f"ok  {line}")
+
+
+@task(
+    positional=["image"],
+    help={
+        "image": "the folder of an image",
+        "key": "private SSH key to sign with (or its .pub, with ssh-agent)",
+    },
+)
+@guarded
+def sign(_: Context, image: str, key: str = "") -> None:
+    """Sign an image's SHA256SUMS with an SSH key."""
+    from pico_image import signing
+
+    if not key:
+        raise UserError(
+            "no key is given to sign with", hint="invoke sign IMAGE --key ~/.ssh/id_ed25519"
+        )
+    path = Path(image)
+    print(f"signature: {signing.sign(path if path.is_dir() else path.parent, Path(key))}")
+
+
+@task(
+    iterable=["allow"],
+    help=VARIANT
+    | {
+        "device": "the card, for example /dev/sdX; without it the candidates are listed",
+        "image": "image or folder (default: the variant's)",
+        "verify": "read back and compare (--no-verify leaves it out)",
+        "verify-only": "only compare a card with the image",
+        "yes": "do not ask",
+        "full": "write every byte, not only what the block map names",
+        "allow": "overrule an objection: mounted, not-removable, system, emulator",
+    },
+)
+@guarded
+def flash(
+    _: Context,
+    allow: list[str],
+    device: str = "",
+    image: str = "",
+    variant: str = "luckfox-pico-mini",
+    verify: bool = True,
+    verify_only: bool = False,
+    yes: bool = False,
+    full: bool = False,
+) -> None:
+    """Write a card and read it back."""
+    from pico_image import build, sdcard
+
+    # Without a device the cards are listed, whether an image was built or not.
+    named = image or not device
+    source = Path(image) if named else build.existing_images(variant)
+    done = sdcard.flash(
+        Console(),
+        source,
+        device or None,
+        verify=verify,
+        verify_only=verify_only,
+        yes=yes,
+        full=full,
+        allow=allow,
+    )
+    print(f"{done.device}: {done.written} bytes written, {done.verified} compared")

@@ -1,0 +1,113 @@
+"""From trained weights to the files that a board runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from pico_image import config as configuration
+from pico_image.console import Console
+from pico_image.errors import UserError
+from pico_image.files import output_dir
+from pico_image.tasks.common import JSON, VARIANT, VERBOSE, guarded, optional_path, show
+
+
+@task(
+    iterable=["model"],
+    help=VARIANT
+    | VERBOSE
+    | JSON
+    | {
+        "model": "model of configs/models, repeatable (default: those of the variant)",
+        "onnx": "an ONNX classifier of your own",
+        "tflite": "a .tflite of your own, taken as it is for the CPU",
+        "calibration": "folder with pictures for your model's int8",
+        "mean": "per channel, in pixel values, for example 127,127,127",
+        "std": "per channel, in pixel values",
+        "labels": "text file, one label a line",
+        "algorithm": "of the .rknn: normal, kl_divergence or mmse, which takes minutes "
+        "and gigabytes more (default: the model file's)",
+        "npu": "make the .rknn too, and fail where that is impossible",
+    },
+)
+@guarded
+def convert_models(
+    _: Context,
+    model: list[str],
+    variant: str = "luckfox-pico-mini",
+    onnx: str = "",
+    tflite: str = "",
+    calibration: str = "",
+    mean: str = "",
+    std: str = "",
+    labels: str = "",
+    algorithm: str = "",
+    npu: bool = False,
+    json: bool = False,
+    verbose: bool = False,
+) -> None:
+    """Convert models, with a report on their accuracy."""
+    from pico_image.models import convert, user_models
+
+    if bool(onnx) + bool(tflite) + bool(model) > 1:
+        raise UserError("--onnx, --tflite and --model exclude one another", hint="give one")
+    if not (onnx or tflite) and (calibration or mean or std or labels):
+        raise UserError(
+            "--calibration, --mean, --std and --labels describe a model of your own",
+            hint="name it with --onnx FILE or --tflite FILE; the project's models have theirs in "
+            "configs/models",
+        )
+    if onnx and not (calibration and mean and std):
+        raise UserError(
+            "a model of your own needs to know what its pictures are like",
+            hint="add --calibration FOLDER --mean R,G,B --std R,G,B",
+        )
+    if tflite and not (mean and std):
+        raise UserError("a model of your own needs its normalisation", hint="add --mean and --std")
+    console = Console(verbose=verbose)
+    config = configuration.load()
+    wanted = True if npu else None
+    with console.logging_to(output_dir() / "models" / "logs", "convert-models"):
+        if onnx:
+            done = [
+                user_models.convert_onnx(
+                    console,
+                    config,
+                    Path(onnx),
+                    Path(calibration),
+                    mean,
+                    std,
+                    labels=optional_path(labels),
+                    algorithm=algorithm or "normal",
+                    npu=wanted,
+                )
+            ]
+        elif tflite:
+            done = [
+                user_models.take_tflite(
+                    console, Path(tflite), mean, std, labels=optional_path(labels)
+                )
+            ]
+        else:
+            names = model or config.variant(variant).models
+            done = convert.convert_models(console, config, names, npu=wanted, algorithm=algorithm)
+    if json:
+        show(done)
+        return
+    for item in done:
+        print(f"{item['name']}: {item['folder']}")
+        for kind, scores in item.get("scores", {}).items():
+            print(f"  {kind}: " + ", ".join(f"{key} {value}" for key, value in scores.items()))
+        if "npu" in item:
+            print(f"  NPU: {item['npu']}")
+
+
+@task(positional=["file"], help=VERBOSE | {"file": "an .rknn or .tflite model"})
+@guarded
+def inspect_model(_: Context, file: str, verbose: bool = False) -> None:
+    """Read a model back; refuse what the board cannot run, with the reason."""
+    from pico_image.models import inspection
+
+    show(inspection.inspect_model(Console(verbose=verbose), configuration.load(), Path(file)))

@@ -1,0 +1,167 @@
+"""An image that runs: in the emulator or on a board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from pico_image import config as configuration
+from pico_image.console import Console
+from pico_image.errors import UserError
+from pico_image.files import output_dir
+from pico_image.tasks.common import BOARD, JSON, VERBOSE, guarded, optional_path, show, whole
+
+
+@task(name="try", help=VERBOSE | {"keep_running": "leave the machine running after the benchmark"})
+@guarded
+def try_(_: Context, keep_running: bool = False, verbose: bool = False) -> None:
+    """Build the emulator image, boot it, run its benchmark, show the table."""
+    from pico_image import bench as benchmark
+    from pico_image import build
+
+    console = Console(verbose=verbose)
+    with console.logging_to(output_dir() / "emulator" / "logs", "try"):
+        images = build.build_image(console, configuration.load(), "emulator")
+        with console.step("Boot it in QEMU and run its benchmark"):
+            run = benchmark.in_emulator(console, images, keep_running=keep_running)
+    print(run.table)
+    print(f"image:   {images / 'sdcard.img'}")
+    print(f"results: {run.folder}")
+
+
+@task(
+    help=VERBOSE
+    | {
+        "image": "the SD image to boot (default: the built emulator image)",
+        "ssh-port": "port of this machine that leads to the image's SSH server",
+    }
+)
+@guarded
+def emulate(_: Context, image: str = "", ssh_port: str = "", verbose: bool = False) -> None:
+    """Boot the emulator image with an interactive console."""
+    from pico_image import build, emulator
+
+    # What was typed before what is there: without an image, too, a wrong flag is told first.
+    forward = [(whole("ssh-port", ssh_port), 22)] if ssh_port else []
+    path = Path(image) if image else build.existing_images("emulator") / "sdcard.img"
+    raise SystemExit(emulator.interactive(Console(verbose=verbose), path, forward=forward))
+
+
+@task(
+    help=VERBOSE
+    | JSON
+    | BOARD
+    | {
+        "suite": "quick: every picture once; full: with statistics (default); mlperf: single "
+        "stream. The emulator runs quick at boot, others only with --host",
+        "last": "fetch the newest result of the board instead of running",
+    }
+)
+@guarded
+def bench(
+    _: Context,
+    host: str = "",
+    identity: str = "",
+    port: str = "22",
+    suite: str = "",
+    last: bool = False,
+    json: bool = False,
+    verbose: bool = False,
+) -> None:
+    """Run the benchmark on a board or in the emulator; fetch and keep its result."""
+    from pico_image import bench as benchmark
+    from pico_image import build, remote
+    from pico_image.remote_ssh import Connection
+    from pico_image.report import history as past
+
+    options = {"": [], "quick": ["--quick"], "full": [], "mlperf": ["--mlperf-style"]}
+    if suite not in options:
+        raise UserError(
+            f"unknown suite {suite!r}", hint=f"allowed: {', '.join(filter(None, options))}"
+        )
+    if not host and (identity or port != "22" or last or suite not in ("", "quick")):
+        raise UserError(
+            "without --host the emulator's image is booted, which runs the quick suite by itself",
+            hint="give --host for a board, or for what `invoke emulate --ssh-port 2222` booted",
+        )
+    console = Console(verbose=verbose)
+    if host:
+        board = Connection(
+            console, host, port=whole("port", port), identity=optional_path(identity)
+        )
+        with console.logging_to(output_dir() / "remote" / "logs", "bench"):
+            run = remote.bench(console, board, options=options[suite], last=last)
+    else:
+        images = build.existing_images("emulator")
+        with console.logging_to(output_dir() / "emulator" / "logs", "bench"):
+            run = benchmark.in_emulator(console, images)
+    if json:
+        show(run.result)
+    else:
+        print(run.table if run.table.strip() else past.of(run.folder).table())
+        print(f"results: {run.folder}")
+        print(f"page:    invoke report {run.folder.name}")
+
+
+@task(
+    iterable=["model"],
+    help=VERBOSE
+    | BOARD
+    | {
+        "model": "model to convert and send, or one of your own in out/models; repeatable",
+        "programs": "send the runners and the benchmark, newly compiled",
+        "undo": "put back what the last deploy replaced",
+    },
+)
+@guarded
+def deploy(
+    _: Context,
+    model: list[str],
+    host: str = "",
+    identity: str = "",
+    port: str = "22",
+    programs: bool = False,
+    undo: bool = False,
+    verbose: bool = False,
+) -> None:
+    """Update programs or models on a running board without a new image."""
+    from pico_image import native, remote_deploy
+    from pico_image.models import convert, user_models
+    from pico_image.remote_ssh import Connection
+
+    if not host:
+        raise UserError(
+            "--host is missing: where to deploy to",
+            hint="--host 172.32.0.93 is the board on its USB cable, --host pico.local its name",
+        )
+    if undo and (model or programs):
+        raise UserError(
+            "--undo puts back what was; --model and --programs bring what is new",
+            hint="two calls, one after the other",
+        )
+    console = Console(verbose=verbose)
+    config = configuration.load()
+    own = {name: folder for name in model if (folder := user_models.kept(config, name))}
+    board = Connection(console, host, port=whole("port", port), identity=optional_path(identity))
+    with console.logging_to(output_dir() / "remote" / "logs", "deploy"):
+        if undo:
+            print("\n".join(remote_deploy.undo(board)))
+            return
+        if not model and not programs:
+            raise remote_deploy.nothing_to_deploy()
+        remote_deploy.ready(board)
+        sent = remote_deploy.deploy(
+            console,
+            board,
+            programs=native.app(console, config) / "bin" if programs else None,
+            models={
+                name: own.get(name) or convert.convert(console, config, name) for name in model
+            },
+        )
+    for path in sent.files:
+        print(path)
+    print(f"sent {len(sent.files)} files, {sent.sent} bytes; {len(sent.unchanged)} were the same")
+    if sent.files:
+        print(f"back: invoke deploy {board.flags} --undo")

@@ -1,0 +1,112 @@
+"""What can be built, and what a variant says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from pico_image import config as configuration
+from pico_image.console import Console
+from pico_image.tasks.common import JSON, SITE, VARIANT, VERBOSE, guarded, show, site
+
+
+@task(help=JSON)
+@guarded
+def variants(_: Context, json: bool = False) -> None:
+    """List the images that can be built."""
+    config = configuration.load()
+    if json:
+        show({name: variant.model_dump() for name, variant in config.variants.items()})
+        return
+    width = max(map(len, config.variants))
+    for name, variant in config.variants.items():
+        print(f"{name:{width}}  {config.board(variant.board).backend:11}  {variant.title}")
+
+
+@task(help=VARIANT | JSON)
+@guarded
+def show_config(_: Context, variant: str = "luckfox-pico-mini", json: bool = False) -> None:
+    """Show one variant flattened, each value with where it was written."""
+    flat = configuration.load().flatten(variant)
+    if json:
+        show(
+            {key: {"value": value, "origin": str(origin)} for key, (value, origin) in flat.items()}
+        )
+        return
+    for key, (value, origin) in flat.items():
+        print(f"{key} = {value}   [{origin}]")
+
+
+@task(positional=["a", "b"], help={"a": "a variant", "b": "another variant"} | JSON)
+@guarded
+def diff_config(_: Context, a: str, b: str, json: bool = False) -> None:
+    """Compare two variants, value by value, with where each was written."""
+    config = configuration.load()
+    left, right = config.flatten(a), config.flatten(b)
+    found = {
+        key: [left.get(key), right.get(key)]
+        for key in sorted(left.keys() | right.keys())
+        if left.get(key, (None,))[0] != right.get(key, (None,))[0]
+    }
+    if json:
+        show(found)
+        return
+    for key, sides in found.items():
+        print(key)
+        for mark, side in zip("-+", sides, strict=True):
+            if side is not None:
+                print(f"  {mark} {side[0]}   [{side[1]}]")
+
+
+@task(
+    iterable=["variant"],
+    help=VARIANT | {"check": "fail when a written file differs from what would be rendered"},
+)
+@guarded
+def render(_: Context, variant: list[str], check: bool = False) -> None:
+    """Write (or check) the defconfig and board files of variants."""
+    from pico_image import render as rendering
+
+    config = configuration.load()
+    names = variant or rendering.renderable(config)
+    if check:
+        rendering.check(config, names)
+        print(f"up to date: {', '.join(names)}")
+        return
+    for path in rendering.write(config, names):
+        print(path)
+
+
+@task(help=VARIANT | VERBOSE | SITE)
+@guarded
+def menuconfig(
+    _: Context,
+    variant: str = "luckfox-pico-mini",
+    context: str = "",
+    base_image: str = "",
+    ubuntu: bool = False,
+    sdk_path: str = "",
+    sdk_url: str = "",
+    verbose: bool = False,
+) -> None:
+    """Change a variant in Buildroot's menu; print lines for its file.
+
+    With BUILDROOT_DIR in that Buildroot, else in the SDK's own, inside the container.
+    """
+    from pico_image import menuconfig as menu
+    from pico_image import sdk_tools
+
+    console, config = Console(verbose=verbose), configuration.load()
+    if folder := os.environ.get("BUILDROOT_DIR"):
+        lines = menu.open_menu(console, config, variant, Path(folder))
+    else:
+        options = site(context, base_image, ubuntu, sdk_path, sdk_url)
+        lines = sdk_tools.sdk_config(console, config, config.variant(variant), "buildroot", options)
+    if not lines:
+        print("nothing was changed")
+        return
+    print(f"# for configs/variants/{variant}.yml:")
+    print("\n".join(lines))

@@ -1,0 +1,47 @@
+"""The Invoke namespace: the tasks of ``pico_image/tasks``, gathered from their rooms."""
+
+from pico_image.tasks.building import build_all, build_image, fetch, sdk_config, shell
+from pico_image.tasks.cards import flash, inspect_image, repack, sign, verify
+from pico_image.tasks.models import convert_models, inspect_model
+from pico_image.tasks.paperwork import legal_info, sbom, size_report
+from pico_image.tasks.parsing import mistakes_exit_2
+from pico_image.tasks.results import compare, history, report
+from pico_image.tasks.running import bench, deploy, emulate, try_
+from pico_image.tasks.upkeep import clean, doctor, lint, test
+from pico_image.tasks.variants import diff_config, menuconfig, render, show_config, variants
+
+__all__ = [
+    "bench",
+    "build_all",
+    "build_image",
+    "clean",
+    "compare",
+    "convert_models",
+    "deploy",
+    "diff_config",
+    "doctor",
+    "emulate",
+    "fetch",
+    "flash",
+    "history",
+    "inspect_image",
+    "inspect_model",
+    "legal_info",
+    "lint",
+    "menuconfig",
+    "render",
+    "repack",
+    "report",
+    "sbom",
+    "sdk_config",
+    "shell",
+    "show_config",
+    "sign",
+    "size_report",
+    "test",
+    "try_",
+    "variants",
+    "verify",
+]
+
+mistakes_exit_2()

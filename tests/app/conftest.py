@@ -1,0 +1,41 @@
+"""One build of app/ for all tests of a session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pico_image import config, native
+from pico_image.console import Console
+from pico_image.files import ROOT
+from tests.app.build import cmake, host_build, need
+
+TOOLCHAIN = ROOT / "app/cmake/armv7-neon-gnueabihf.cmake"
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Programs for this machine, under the sanitizers."""
+    return host_build(tmp_path_factory.mktemp("app-host"))
+
+
+@pytest.fixture(scope="session")
+def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Programs for the board and the tests' tools beside them, as CMake builds them.
+
+    ``PICO_TEST_TFLITE`` may name a TensorFlow Lite prefix, so that work on app/ need not wait
+    ten minutes for the library.
+    """
+    need("arm-linux-gnueabihf-gcc", "qemu-arm")
+    console, settings = Console(), config.load()
+    given = os.environ.get("PICO_TEST_TFLITE")
+    tflite = Path(given) if given else native.tflite(console, settings)
+    return cmake(
+        tmp_path_factory.mktemp("app-arm"),
+        f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN}",
+        f"-DTFLITE_PREFIX={tflite}",
+        f"-DIMAGE_LIBS_PREFIX={native.image_libraries(console, settings)}",
+        "-DPICO_TOOLS=ON",
+    )

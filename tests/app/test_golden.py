@@ -1,0 +1,60 @@
+"""The real network: answers on labelled photographs, and the toolkit's golden vectors.
+
+The golden outputs are those of Rockchip's simulator, whose int8 weights are asymmetric; TensorFlow
+Lite's are symmetric. So the simulated NPU agrees with them in direction and in the best class (or
+one that it takes for equally good), not bit for bit: cosine at least 0.99.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pico_image import config
+from pico_image.console import Console
+from pico_image.models import convert
+from tests.app.schema import validated
+from tests.arm import run_arm
+
+pytestmark = [pytest.mark.qemu, pytest.mark.slow]
+
+FEW = ("--warmup-runs", "0", "--min-runs", "1", "--min-secs", "0", "--json", "-")
+
+
+@pytest.fixture(scope="module")
+def model() -> Path:
+    return convert.convert(Console(), config.load(), "efficientnet-lite0")
+
+
+def test_golden_vectors(arm: Path, model: Path) -> None:
+    sidecar = json.loads((model / "model.rknn.json").read_text())
+    images = [word for entry in sidecar["golden"] for word in ("--image", model / entry["input"])]
+    done = run_arm(
+        [arm / "npu/npu-runner", "--model", model / "model.rknn", *images, *FEW, "--logits"]
+    )
+    assert done.returncode == 0, done.stderr
+    pictures = validated(done.stdout)["pictures"]
+    assert len(pictures) == len(sidecar["golden"]) >= 3
+    scale, zero = sidecar["output"]["scale"], sidecar["output"]["zero_point"]
+    for picture, entry in zip(pictures, sidecar["golden"], strict=True):
+        assert picture["format"] == "RGB"
+        codes = np.frombuffer((model / entry["output"]).read_bytes(), np.int8).astype(float)
+        golden, ours = (codes - zero) * scale, np.array(picture["logits"])
+        cosine = golden @ ours / np.sqrt((golden @ golden) * (ours @ ours))
+        assert cosine >= 0.99, (entry["name"], cosine)
+        assert ours[entry["top1"]] >= ours.max() - 4 * scale, entry["name"]
+
+
+def test_answers_on_the_photographs(arm: Path, model: Path) -> None:
+    """neon-runner int8 and npu-runner: every labelled photograph is right (exit 0 says so)."""
+    card = json.loads((model / "model.json").read_text())
+    images = [word for entry in card["images"] for word in ("--image", model / entry["path"])]
+    for program, file in (("neon-runner", "int8.tflite"), ("npu/npu-runner", "model.rknn")):
+        done = run_arm([arm / program, "--model", model / file, *images, *FEW])
+        assert done.returncode == 0, done.stderr
+        pictures = validated(done.stdout)["pictures"]
+        assert [picture["correct"] for picture in pictures] == [True] * len(card["images"])
+        assert len(pictures) >= 3

@@ -1,0 +1,129 @@
+"""ext4 images made without root: owners, permissions, size, the same bytes every time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from pico_image import ext4
+from pico_image.console import Console
+from pico_image.errors import UserError
+from pico_image.sdcard.extents import path_with_sbin
+
+EPOCH = 1_700_000_000
+SLOT = 64 << 20
+
+
+def tree(folder: Path, names: list[str], umask: int = 0o022) -> Path:
+    """A folder with those files, a program and a link, made in the given order."""
+    before = os.umask(umask)
+    folder.mkdir(parents=True)
+    try:
+        for name in names:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(name.encode() * 500)
+        (folder / "run").write_text("#!/bin/sh\n")
+        (folder / "run").chmod(0o700)
+        (folder / "link").symlink_to("run")
+    finally:
+        os.umask(before)
+    return folder
+
+
+def make(folder: Path, image: Path, **options: object) -> Path:
+    ext4.make(
+        Console(),
+        folder,
+        image,
+        **{"label": "rootfs", "slot_size": SLOT, "epoch": EPOCH, **options},  # type: ignore[arg-type]
+    )
+    return image
+
+
+def debugfs(image: Path, command: str) -> str:
+    return subprocess.run(
+        ["debugfs", "-R", command, str(image)],
+        env={"PATH": path_with_sbin()},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+NAMES = [f"d{number % 5}/with space {number}" for number in range(60)]
+
+
+def test_same_bytes_whatever_the_order_time_umask_and_folder(tmp_path: Path) -> None:
+    one = make(tree(tmp_path / "a", NAMES), tmp_path / "one.img")
+    time.sleep(1.1)  # the resolution of ext4's superblock times
+    other = tree(tmp_path / "deeper" / "b", NAMES[::-1], umask=0o077)
+    two = make(other, tmp_path / "two.img")
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_owned_by_root_with_usual_permissions(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "a", ["etc/shadow", "etc/passwd"], umask=0o077)
+    if os.geteuid() == 0:
+        for path in [folder, *folder.rglob("*")]:
+            os.lchown(path, 1000, 1000)
+    image = make(folder, tmp_path / "i.img", modes={"/etc/shadow": 0o600})
+    seen = {}
+    for place in ("/", "/etc"):
+        for line in debugfs(image, f"ls -p {place}").splitlines():
+            if line.startswith("/"):
+                _, _, mode, uid, gid, name, _, _ = line.split("/")
+                assert (uid, gid) == ("0", "0"), line
+                seen[name] = mode
+    assert seen["etc"] == "040755"
+    assert seen["passwd"] == "100644"
+    assert seen["shadow"] == "100600"
+    assert seen["run"] == "100755"
+    assert seen["link"] == "120777"
+    assert "ctime: 0x6553f100:00000000" in debugfs(image, "stat /etc/passwd")
+
+
+def test_an_image_is_as_small_as_its_content_or_as_large_as_its_slot(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "a", ["data"])
+    (folder / "data").write_bytes(os.urandom(3 << 20))
+    small = make(folder, tmp_path / "small.img", shrink=True)
+    assert (4 << 20) < small.stat().st_size < (6 << 20)
+    assert make(folder, tmp_path / "full.img").stat().st_size == SLOT
+
+
+def test_content_larger_than_its_slot_is_told_with_sizes_and_writes_nothing(
+    tmp_path: Path,
+) -> None:
+    folder = tree(tmp_path / "a", [])
+    (folder / "data").write_bytes(bytes(5 << 20))
+    image = tmp_path / "i.img"
+    image.write_text("the image of an earlier build")
+    with pytest.raises(UserError, match=r"rootfs needs about \d\.\d MiB .* has 4\.0 MiB") as error:
+        make(folder, image, slot_size=4 << 20)
+    assert "larger slot" in (error.value.hint or "")
+    assert image.read_text() == "the image of an earlier build"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "i.img"]
+
+
+def test_files_come_back_and_missing_ones_are_errors(tmp_path: Path) -> None:
+    image = make(tree(tmp_path / "a", ["d/x y"]), tmp_path / "i.img")
+    card = tmp_path / "card"
+    card.write_bytes(bytes(8192) + image.read_bytes())
+    console = Console()
+    assert ext4.read_file(console, card, "/d/x y", offset=8192) == b"d/x y" * 500
+    assert ext4.list_folder(console, card, "/d", offset=8192) == ["x y"]
+    with pytest.raises(UserError, match="could not read /d/z"):
+        ext4.read_file(console, card, "/d/z", offset=8192)
+    with pytest.raises(UserError, match="read /d/x y from"):
+        ext4.read_file(console, card, "/d/x y", offset=4096)
+    with pytest.raises(UserError, match="quote"):
+        ext4.read_file(console, card, '/d/"', offset=8192)
+
+
+def test_names_that_debugfs_cannot_quote_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="file name"):
+        make(tree(tmp_path / "a", ['a"b']), tmp_path / "i.img")

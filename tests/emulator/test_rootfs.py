@@ -1,0 +1,99 @@
+"""The root file system of a built image, file by file."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from pathlib import Path
+
+import pytest
+
+from pico_image import emulator, remote_server
+from pico_image.files import sha256_file
+from pico_image.sbom_files import INSTALLED, LINKED
+from tests.app.cards import model_folder
+from tests.secrets_check import known_ways_in
+
+from .conftest import Kit
+from .unpacked import files, unpack
+
+
+@pytest.fixture(scope="module")
+def tree(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpack(images / "rootfs.img", tmp_path_factory.mktemp("rootfs") / "root")
+
+
+def test_no_password_that_everybody_knows_opens_it(tree: Path) -> None:
+    assert {"/etc/passwd", "/etc/shadow", "/bin/busybox", "/usr/bin/npu-bench"} <= set(files(tree))
+    assert known_ways_in(tree) == []
+
+
+def test_an_image_without_a_key_has_no_way_in_over_the_network(tree: Path) -> None:
+    names = {path.rsplit("/", 1)[1] for path in files(tree)}
+    assert not names & {"dropbear", "sshd", "telnetd", "ftpd", "httpd", "authorized_keys"}
+    assert b"not in this image" in (tree / "usr/bin/adbd").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def complete(kit: Kit, output: Path) -> Path:
+    """The images folder of a variant with everything: a model and an SSH server.
+
+    Which bytes the server has does not matter here, so it is not compiled for this.
+    """
+    server = output / "server"
+    server.mkdir()
+    for name in remote_server.PROGRAMS:
+        (server / name).write_text("#!/bin/sh\n")
+    model = model_folder(output / "models/colours")
+    card = json.loads((model / "model.json").read_text())
+    for image in card["images"]:
+        image["licence"] = "CC0-1.0"
+    (model / "model.json").write_text(json.dumps(card))
+    return emulator.build_from(
+        kit.console,
+        kit.config,
+        kit.variant.model_copy(update={"name": "emulator-complete"}),
+        kit.config.board("emulator"),
+        {**kit.base, "dropbear": server},
+        kit.programs,
+        {"colours": model},
+        authorized_keys="ssh-ed25519 AAAA test\n",
+        forms=(),
+    )
+
+
+def test_the_bill_of_materials_lists_what_is_in_the_image(complete: Path, tmp_path: Path) -> None:
+    """Each file has its component, each component its files, a licence, a hash or a version."""
+    root = unpack(complete / "rootfs.img", tmp_path / "root")
+    bill = json.loads((complete / "sbom.cdx.json").read_text())
+    there = set(files(root))
+    real = {
+        path: f"/{(root / path[1:]).readlink()}".replace("//", "/")
+        for path in there
+        if (root / path[1:]).is_symlink()
+    }
+    owners: dict[str, list[str]] = {path: [] for path in there}
+    for component in bill["components"]:
+        ref = component["bom-ref"]
+        if component.get("scope") == "excluded":
+            continue
+        assert component.get("licenses"), ref
+        assert component.get("version", "unknown") != "unknown" or component.get("hashes"), ref
+        patterns = [p["value"] for p in component["properties"] if p["name"] == INSTALLED]
+        mine = {path for path in there for p in patterns if fnmatch.fnmatch(path, p)}
+        linked = {p["value"] for p in component["properties"] if p["name"] == LINKED}
+        assert linked <= there, ref
+        assert mine or linked, f"{ref} has nothing in the image"
+        for path in mine:
+            owners[path].append(ref)
+        if ref.startswith("model:colours"):
+            stated = {entry["content"] for entry in component["hashes"]}
+            assert stated <= {sha256_file(root / path[1:]) for path in mine}, ref
+    for path, target in real.items():
+        owners[path] = owners[path] or owners.get(target, [])
+    # A picture belongs to its model too.
+    assert [path for path, refs in owners.items() if not refs] == []
+    twice = {path: refs for path, refs in owners.items() if len(refs) > 1}
+    assert {path.rsplit("/", 2)[1] for path in twice if "/npu-models/" in path} == {"images"}
+    assert {path for path in twice if "/npu-models/" not in path} == set()
+    assert known_ways_in(root) == []

@@ -1,0 +1,105 @@
+"""Shared by the tests of models: the real conversion once, and work inside the real environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pico_image.config import Config, load
+from pico_image.console import Console
+from pico_image.files import ROOT, cache_dir
+from pico_image.models import convert, environment, stages
+
+HERE = Path(__file__).resolve().parent
+MODEL = "efficientnet-lite0"
+
+
+@pytest.fixture(scope="session")
+def console() -> Console:
+    return Console()
+
+
+@pytest.fixture(scope="session")
+def config() -> Config:
+    return load()
+
+
+@pytest.fixture(scope="session")
+def python(console: Console) -> Path:
+    """The interpreter of the environment that makes .tflite models."""
+    return environment.environment(console, "models")
+
+
+@pytest.fixture(scope="session")
+def job(console: Console, config: Config) -> stages.Plan:
+    return convert.plan(console, config, MODEL)
+
+
+@pytest.fixture(scope="session")
+def found(console: Console, config: Config, job: stages.Plan) -> stages.Stages:
+    """EfficientNet-Lite0 through every stage, from the cache when nothing changed."""
+    return convert.run_stages(console, config, job, npu=True)
+
+
+@pytest.fixture(scope="session")
+def model(console: Console, config: Config, found: stages.Stages) -> Path:
+    """The folder that a board gets."""
+    return convert.convert(console, config, MODEL, npu=True)
+
+
+@pytest.fixture(scope="session")
+def inside(python: Path) -> Callable[..., Any]:
+    """Run a function of a file beside this one inside the environment; its result as plain data."""
+    return caller(python)
+
+
+@pytest.fixture(scope="session")
+def inside_rknn(console: Console) -> Callable[..., Any]:
+    """The same inside rknn-toolkit2's environment."""
+    return caller(environment.environment(console, "rknn"))
+
+
+def caller(python: Path) -> Callable[..., Any]:
+    """What runs a function inside the environment of an interpreter."""
+
+    def call(file: str, function: str, **arguments: Any) -> Any:
+        code = (
+            "import json, sys; sys.path.insert(0, sys.argv[1]); "
+            f"import {file} as cases; "
+            f"print(json.dumps(cases.{function}(**json.loads(sys.argv[2]))))"
+        )
+        answer = subprocess.run(
+            [python, "-c", code, str(HERE), json.dumps(arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"},
+        )
+        assert answer.returncode == 0, answer.stderr
+        return json.loads(answer.stdout.splitlines()[-1])
+
+    return call
+
+
+@pytest.fixture
+def own_cache(
+    console: Console, python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """An empty cache of this test's own that borrows the converters' environments."""
+    shared = cache_dir()
+    for name in ("models", "rknn", "report"):
+        environment.environment(console, name)
+    mine = tmp_path / "cache"
+    (mine / "built").mkdir(parents=True)
+    for folder in (shared / "built").glob("environment-*"):
+        (mine / "built" / folder.name).symlink_to(folder)
+    (mine / "downloads").symlink_to(shared / "downloads")
+    monkeypatch.setenv("PICO_CACHE_DIR", str(mine))
+    monkeypatch.setenv("PICO_OUTPUT_DIR", str(tmp_path / "out"))
+    return mine

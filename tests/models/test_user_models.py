@@ -1,0 +1,169 @@
+"""Models that users bring, from the file to what a board gets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pico_image.config import Config
+from pico_image.console import Console
+from pico_image.errors import UserError
+from pico_image.models import inspection, rknn_file, user_models
+
+Inside = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("127", "has 1 values"),
+        ("1,2", "has 2 values"),
+        ("1,2,3,4", "has 4 values"),
+        ("", "has 0 values"),
+        ("a,b,c", "not a list of numbers"),
+        ("nan,1,2", "no finite number"),
+        ("1,inf,2", "no finite number"),
+    ],
+)
+def test_mean_of_the_wrong_length(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        user_models.channel_values(text, "--mean")
+    assert "--mean" in caught.value.message
+
+
+def test_std_of_zero() -> None:
+    with pytest.raises(UserError, match="above zero"):
+        user_models.channel_values("1,0,1", "--std")
+    assert user_models.channel_values("0, 0,0", "--mean") == [0, 0, 0]
+
+
+def test_an_algorithm_of_another_npu_is_refused_before_any_work(
+    console: Console, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="no algorithm 'gdq'") as caught:
+        user_models.onnx_plan(
+            console, tmp_path / "no.onnx", tmp_path, "1,1,1", "1,1,1", algorithm="gdq"
+        )
+    assert "kl_divergence" in (caught.value.hint or "")
+
+
+def test_labels_that_are_not_there_are_told_before_any_work(
+    console: Console, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"could not find the labels .*none\.txt"):
+        user_models.onnx_plan(
+            console, tmp_path / "no.onnx", tmp_path, "1,1,1", "1,1,1", labels=tmp_path / "none.txt"
+        )
+
+
+@pytest.mark.slow
+def test_an_onnx_classifier_from_file_to_board(
+    console: Console, config: Config, found: Any, own_cache: Path, tmp_path: Path, inside: Inside
+) -> None:
+    onnx = tmp_path / "My Net.onnx"
+    inside("graph_cases", "tiny_classifier", path=str(onnx))
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a\nb\nc\nd\ne\n")
+
+    def converted(**options: Any) -> dict[str, Any]:
+        pictures = found.base / "calibration"
+        return user_models.convert_onnx(
+            console, config, onnx, pictures, "127,127,127", [128, 128, 128], **options
+        )
+
+    result = converted(labels=labels)
+    folder = Path(result["folder"])
+    assert result["name"] == "my-net"
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    assert card["classes"] == 5
+    assert card["input"]["width"] == card["input"]["height"] == 32
+    assert set(card["files"]) == {"fp32", "int8", "npu"}
+    assert (folder / "labels.txt").read_text() == "a\nb\nc\nd\ne\n"
+    assert (folder / card["images"][0]["path"]).is_file()
+    assert rknn_file.read(folder / "model.rknn").tensors("output")[0]["shape"] == [1, 5]
+    assert set(result["scores"]) == {"fp32", "int8", "npu"}
+    assert Path(result["page"]).is_file()
+    told = json.loads((folder / "model.rknn.json").read_text(encoding="utf-8"))
+    # With mmse the toolkit tells no scale; those that are seen fit the golden answers.
+    converted(labels=labels, algorithm="mmse")
+    seen = json.loads((folder / "model.rknn.json").read_text(encoding="utf-8"))
+    assert seen["payload_sha256"] != told["payload_sha256"]
+    assert seen["output"]["scale"] != told["output"]["scale"]
+    assert len(seen["golden"]) == len(told["golden"]) == 4
+    for entry in seen["golden"]:
+        answer = (folder / entry["output"]).read_bytes()
+        steps = [byte - 256 if byte > 127 else byte for byte in answer]
+        assert steps.index(max(steps)) == entry["top1"]
+    short = tmp_path / "short.txt"
+    short.write_text("a\nb\n")
+    with pytest.raises(UserError, match="has 2 labels"):
+        converted(labels=short)
+
+
+def test_onnx_files_that_are_no_good(
+    console: Console, config: Config, found: Any, own_cache: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"\x08\x07junk")
+    folder = found.base / "calibration"
+    with pytest.raises(UserError, match=r"broken\.onnx"):
+        user_models.convert_onnx(console, config, broken, folder, "1,1,1", "1,1,1")
+    with pytest.raises(UserError, match="could not find the ONNX model"):
+        user_models.convert_onnx(console, config, tmp_path / "no.onnx", folder, "1,1,1", "1,1,1")
+    with pytest.raises(UserError, match="calibration folder .* does not exist"):
+        user_models.convert_onnx(console, config, broken, tmp_path / "no", "1,1,1", "1,1,1")
+    left = [path.name for path in (own_cache / "built").rglob("*.part")]
+    assert left == []
+
+
+def test_a_tflite_is_taken_as_it_is(
+    console: Console, config: Config, own_cache: Path, tmp_path: Path, inside: Inside
+) -> None:
+    source = tmp_path / "Tiny.tflite"
+    inside("worker_cases", "tiny_tflite", path=str(source))
+    result = user_models.take_tflite(console, source, "127,127,127", "128,128,128")
+    folder = Path(result["folder"])
+    assert (folder / "fp32.tflite").read_bytes() == source.read_bytes()
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    assert card["classes"] == 5
+    assert list(card["files"]) == ["fp32"]
+    assert "needs the model as ONNX" in result["npu"]
+    # A former conversion under this name leaves nothing that could be taken for this model's.
+    (folder / "model.rknn").write_bytes(b"of another model")
+    (folder / "golden").mkdir()
+    (folder / "notes.txt").write_text("the user's own")
+    user_models.take_tflite(console, source, "127,127,127", "128,128,128")
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"fp32.tflite", "labels.txt", "model.json", "notes.txt"}
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    assert list(card["files"]) == ["fp32"]
+    with pytest.raises(UserError, match="--std has 1 values"):
+        user_models.take_tflite(console, source, "127,127,127", "128")
+
+
+def test_weights_outside_the_flatbuffer_are_told_and_moved_inside(
+    console: Console, config: Config, own_cache: Path, tmp_path: Path, inside: Inside
+) -> None:
+    source = tmp_path / "outside.tflite"
+    inside("worker_cases", "outside_weights", path=str(source))
+    with pytest.raises(UserError, match="lies outside the flatbuffer"):
+        inspection.inspect_model(console, config, source)
+    result = user_models.take_tflite(console, source, "0,0,0", "1,1,1")
+    moved = Path(result["folder"]) / "fp32.tflite"
+    assert inspection.inspect_model(console, config, moved)["buffer_faults"] == []
+
+
+def test_a_tflite_that_is_none(
+    console: Console, config: Config, own_cache: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "bad.tflite"
+    source.write_bytes(b"\x1c\0\0\0TFL3" + b"\xff" * 200)
+    with pytest.raises(UserError, match="cut short or damaged"):
+        user_models.take_tflite(console, source, "0,0,0", "1,1,1")
+    source.write_bytes(b"nothing of the kind")
+    with pytest.raises(UserError, match="not a TensorFlow Lite model"):
+        user_models.take_tflite(console, source, "0,0,0", "1,1,1")

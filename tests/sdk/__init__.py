@@ -1,0 +1,1 @@
+"""Tests of the container engine layer and of the Luckfox SDK backend."""

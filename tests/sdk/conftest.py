@@ -1,0 +1,281 @@
+"""A container engine for this folder's tests, a base image, and the stand-in SDK on a server."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import re
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pico_image import config as configuration
+from pico_image import container_run, sdk, volumes
+from pico_image.config import Config
+from pico_image.config_schema import Variant
+from pico_image.console import Console
+from pico_image.container import PROJECT, Engine, Mount
+from pico_image.files import ROOT
+from pico_image.sdk_site import Options
+from tests.sdk_stand_in import base_image, podman, repository
+from tests.sdk_stand_in import engine as engines
+
+BASE = "pico-test/base:1"
+VARIANT = "luckfox-pico-mini"
+GOLDEN = "pico-test-golden"
+
+
+@pytest.fixture(scope="session")
+def engine_process() -> Iterator[engines.TestEngine]:
+    """An engine of our own with the base image in it."""
+    if reason := engines.missing() or base_image.missing():
+        pytest.skip(reason)
+    process = engines.TestEngine()
+    process.start()
+    try:
+        load_base(process)
+        yield process
+    finally:
+        process.stop()
+
+
+def load_base(process: engines.TestEngine | podman.TestPodman) -> None:
+    with process.client() as client:
+        name, _, tag = BASE.partition(":")
+        answer = client.api.import_image(base_image.archive(), repository=name)
+        # Podman's import knows no tag.
+        client.images.get(json.loads(answer)["status"]).tag(name, tag)
+
+
+@pytest.fixture
+def engine(engine_process: engines.TestEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """A connection, and DOCKER_HOST set for what connects by itself."""
+    monkeypatch.setenv("DOCKER_HOST", engine_process.url)
+    connected = Engine.connect()
+    yield connected
+    connected.close()
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Iterator[Console]:
+    stream = io.StringIO()
+    made = Console(stream=stream)
+    with made.logging_to(tmp_path / "logs", "test"):
+        yield made
+
+
+@pytest.fixture(scope="session")
+def sdk_server(
+    engine_process: engines.TestEngine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str, Path]]:
+    """URL of the stand-in SDK as containers reach it, its commit, and its folder."""
+    base = tmp_path_factory.mktemp("git")
+    commit = repository.make_repository(base / "sdk")
+    with repository.served(base, engine_process.gateway) as url:
+        yield f"{url}/sdk", commit, base / "sdk"
+
+
+@dataclasses.dataclass
+class Project:
+    """A copy of our tree that a test may change, built with the stand-in SDK."""
+
+    root: Path
+    output: Path
+    engine: Engine
+    models: Path
+    options: Options
+
+    @property
+    def config(self) -> Config:
+        return configuration.load(self.root)
+
+    @property
+    def variant(self) -> Variant:
+        return self.config.variant(VARIANT)
+
+    @property
+    def images(self) -> Path:
+        return self.output / VARIANT / "images"
+
+    @property
+    def volume(self) -> str:
+        commit = self.config.source("luckfox-sdk").commit
+        assert commit is not None
+        return f"{PROJECT}-{VARIANT}-{commit[:12]}"
+
+    def build(self, console: Console, **changes: object) -> list[str]:
+        """Build; the stages that ran, in order."""
+        options = dataclasses.replace(self.options, **changes)  # type: ignore[arg-type]
+        assert console.log_path is not None
+        before = console.log_path.stat().st_size
+        sdk.build(console, self.config, self.variant, options, engine=self.engine)
+        text = console.log_path.read_bytes()[before:].decode()
+        return re.findall(r"^- Stage (\w+)", text, re.MULTILINE)
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace text in a file of the tree."""
+        file = self.root / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new, 1))
+
+    def knob(self, text: str) -> None:
+        """Tell the stand-in where to fail, hang or run out of space; empty for nowhere."""
+        volumes.ensure(self.engine, f"{PROJECT}-dl", {f"{PROJECT}.cache": "dl"}, what="a test")
+        entry = {"stand-in": volumes.Entry(f"{text}\n".encode())}
+        volumes.put(self.engine, BASE, f"{PROJECT}-dl", entry)
+
+    def shell(self, console: Console, script: str) -> list[str]:
+        """Run a script in the build volume; its output."""
+        return container_run.output_of(
+            self.engine, console, BASE, ["bash", "-c", script],
+            what="look into the volume", mounts=[Mount(self.volume, "/build")],
+        )  # fmt: skip
+
+    def shell_all(self, console: Console, script: str) -> list[str]:
+        """Run a script that sees the shared caches too."""
+        caches = [Mount(f"{PROJECT}-{name}", f"/cache/{name}") for name in ("git", "dl", "ccache")]
+        return container_run.output_of(
+            self.engine, console, BASE, ["bash", "-c", script], what="change a cache", mounts=caches
+        )
+
+    def state(self, stage: str) -> str:
+        text = volumes.read(self.engine, BASE, self.volume, f"states/{stage}.json")
+        return "absent" if text is None else str(json.loads(text)["state"])
+
+    def remove_volumes(self, *, caches: bool = True) -> None:
+        """As on a fresh engine; without ``caches`` the downloads and the git store stay."""
+        kept = () if caches else ("-git", "-dl", "-ccache")
+        for volume in self.engine.client.volumes.list():
+            name = str(volume.name)
+            if name.startswith(PROJECT) and not name.endswith(kept or ("/",)):
+                volume.remove(force=True)
+
+
+def result(images: Path) -> dict[str, bytes]:
+    """What was built, to compare: every file by name."""
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(images.iterdir())
+        if path.is_file() and not path.name.endswith(".owner")
+    }
+
+
+def listing(image: Path) -> dict[str, tarfile.TarInfo]:
+    """Members of one of the stand-in's file system images."""
+    with tarfile.open(image) as bundle:
+        return {member.name.removeprefix("./"): member for member in bundle}
+
+
+def content(image: Path, name: str) -> str:
+    """A text file in one of the stand-in's file system images."""
+    with tarfile.open(image) as bundle:
+        file = bundle.extractfile(f"./{name}")
+        assert file is not None
+        return file.read().decode()
+
+
+@pytest.fixture(scope="session")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our tree as it is when the tests begin: every build of theirs starts from the same one."""
+    folder = tmp_path_factory.mktemp("snapshot")
+    for name in ("app", "board", "br2-external", "configs", "docker", "package"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)
+    shutil.copy(ROOT / "LICENSE", folder)
+    return folder
+
+
+def make_project(engine: Engine, snapshot: Path, url: str, commit: str, folder: Path) -> Project:
+    """A copy of our tree whose SDK is the stand-in."""
+    root = folder / "tree"
+    shutil.copytree(snapshot, root, symlinks=True)
+    sources = root / "configs/sources.yml"
+    text = sources.read_text()
+    text = re.sub(r"(luckfox-sdk:(?:\n    .*)*?\n    repository: )\S+", rf"\g<1>{url}", text)
+    text = re.sub(r"(luckfox-sdk:(?:\n    .*)*?\n    commit: )\S+", rf"\g<1>{commit}", text)
+    sources.write_text(text)
+    # The real Dockerfiles install packages; here the base has all that is needed.
+    (root / "docker/Dockerfile").write_text("ARG BASE\nFROM ${BASE}\n")
+    models = folder / "models/efficientnet-lite0"
+    (models / "images").mkdir(parents=True)
+    card = {
+        "name": "efficientnet-lite0",
+        "licence": "Apache-2.0",
+        "files": {"int8": {"path": "int8.tflite", "bytes": 4, "sha256": "0" * 64}},
+    }
+    (models / "model.json").write_text(json.dumps(card))
+    (models / "images/cat.jpg").write_bytes(b"a cat")
+    options = Options(
+        base_image=BASE,
+        models={"efficientnet-lite0": models},
+        first_bytes=50_000_000,
+        later_bytes=10_000_000,
+    )
+    made = Project(root, folder / "out", engine, models, options)
+    made.remove_volumes(caches=False)
+    made.knob("")
+    return made
+
+
+@pytest.fixture
+def project(
+    engine: Engine,
+    snapshot: Path,
+    sdk_server: tuple[str, str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Project]:
+    """Nothing is built yet, and the volumes are empty."""
+    monkeypatch.setenv("PICO_OUTPUT_DIR", str(tmp_path / "out"))
+    monkeypatch.setenv("PICO_CACHE_DIR", str(tmp_path / "cache"))
+    made = make_project(engine, snapshot, sdk_server[0], sdk_server[1], tmp_path)
+    yield made
+    made.remove_volumes(caches=False)
+
+
+@pytest.fixture(scope="session")
+def golden(
+    engine_process: engines.TestEngine,
+    snapshot: Path,
+    sdk_server: tuple[str, str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, bytes]:
+    """The result of an undisturbed build from nothing; its volume is kept under another name."""
+    folder = tmp_path_factory.mktemp("golden")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PICO_OUTPUT_DIR", str(folder / "out"))
+        patch.setenv("PICO_CACHE_DIR", str(folder / "cache"))
+        patch.setenv("DOCKER_HOST", engine_process.url)
+        engine = Engine.connect()
+        made = make_project(engine, snapshot, sdk_server[0], sdk_server[1], folder)
+        quiet = Console(stream=io.StringIO())
+        with quiet.logging_to(folder, "golden"):
+            made.build(quiet)
+            engine.client.volumes.create(GOLDEN)
+            copy_volume(engine, quiet, made.volume, GOLDEN)
+        made.remove_volumes(caches=False)
+        engine.close()
+        return result(made.images)
+
+
+def copy_volume(engine: Engine, console: Console, source: str, target: str) -> None:
+    container_run.output_of(
+        engine, console, BASE, ["cp", "-a", "/from/.", "/to/"], what="copy a volume",
+        mounts=[Mount(source, "/from", read_only=True), Mount(target, "/to")],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def built_project(project: Project, console: Console, golden: dict[str, bytes]) -> Project:
+    """The same, built before; what ``golden`` left stands in for building it again."""
+    labels = {f"{PROJECT}.variant": VARIANT, f"{PROJECT}.sdk": project.volume.rpartition("-")[2]}
+    volumes.ensure(project.engine, project.volume, labels, what="a test")
+    copy_volume(project.engine, console, GOLDEN, project.volume)
+    assert project.build(console) == []
+    assert result(project.images) == golden
+    return project

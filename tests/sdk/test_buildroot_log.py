@@ -1,0 +1,115 @@
+"""What is read out of Buildroot's output."""
+
+from __future__ import annotations
+
+import pytest
+
+from pico_image import sdk_failures
+from pico_image.buildroot_log import Follower, plain, relevant, timings
+
+LOG = """\
+1700000000.000000000:start:extract             : zlib
+1700000001.500000000:end  :extract             : zlib
+1700000001.500000000:start:build               : zlib
+1700000011.500000000:end  :build               : zlib
+1700000020.000000000:start:build               : host-cmake
+1700000320.000000000:end  :build               : host-cmake
+1700000320.000000000:start:build               : openssh
+"""
+
+
+def test_timings_as_buildroot_writes_them() -> None:
+    assert timings(LOG) == {"zlib": 11.5, "host-cmake": 300.0}
+    assert timings("rubbish\n1:start:x\n") == {}
+
+
+def feed(follower: Follower, *lines: str) -> None:
+    for number, line in enumerate(lines):
+        follower.feed(line, now=float(number))
+
+
+def test_downloading_is_not_building() -> None:
+    follower = Follower()
+    feed(follower, "\x1b[7m>>> zlib 1.2.13 Downloading\x1b[27m")
+    assert follower.headline() == "downloading zlib"
+    assert follower.done == 0
+
+
+def test_count_order_and_time_left() -> None:
+    follower = Follower({"zlib": 12.0, "openssh": 60.0, "busybox": 30.0})
+    feed(follower, *(f"@order {name}" for name in ("busybox", "zlib", "openssl", "openssh")))
+    assert follower.total == 4
+    feed(follower, ">>> busybox 1.36.1 Extracting", ">>> busybox 1.36.1 Building")
+    # 30 s less the one that has passed, zlib, openssl (never timed: 10 s) and openssh.
+    assert follower.seconds_left(now=1.0) == 29 + 12 + 10 + 60
+    assert follower.headline(now=1.0) == "package 1 of 4, 2 min left: busybox, Building"
+    follower.feed(">>> zlib 1.2.13 Extracting", now=30.0)
+    assert follower.headline(now=30.0).startswith("package 2 of 4, 82 s left: zlib")
+    follower.feed(">>>   Finalizing target directory", now=100.0)
+    assert follower.headline() == "Finalizing target directory"
+
+
+def test_what_earlier_runs_built_is_not_counted() -> None:
+    follower = Follower()
+    feed(follower, *(f"@order {name}" for name in ("a", "b", "c", "d")), ">>> c 1.0 Building")
+    assert (follower.done, follower.total) == (1, 2)
+    assert follower.seconds_left() is None
+
+
+def test_package_that_failed() -> None:
+    follower = Follower()
+    feed(
+        follower,
+        "make[2]: *** [package/pkg-generic.mk:293: /b/output/build/openssh-9.1p1/.stamp_built] "
+        "Error 2",
+        "make[1]: *** [Makefile:82: _all] Error 2",
+    )
+    assert follower.failed_package == "openssh-9.1p1"
+
+
+def test_relevant_lines_begin_at_the_first_that_tells() -> None:
+    lines = [f"  CC  file{number}.o" for number in range(50)]
+    lines += ["x.c:3:1: error: unknown type name 'u33'", "    3 | u33 a;"]
+    lines += [f"context {number}" for number in range(30)]
+    lines += ["make: *** [all] Error 2"]
+    shown = relevant(lines)
+    assert len(shown) <= 15
+    assert "x.c:3:1: error: unknown type name 'u33'" in shown
+    assert shown[-1] == "make: *** [all] Error 2"
+    assert relevant(["a", "", "b"]) == ["a", "b"]
+
+
+def test_colours_are_taken_off() -> None:
+    assert plain("\x1b[7m>>> a 1 Building\x1b[27m\x1b(B") == ">>> a 1 Building"
+
+
+#: Lines as they were met: in the SDK's tracker (numbers in sdk_failures), in Buildroot, in GCC.
+MET = {
+    "disk-full": "tar: ./usr/lib: Cannot write: No space left on device",
+    "out-of-memory": "arm-gcc: fatal error: Killed signal terminated program cc1plus",
+    "dropped-symbol": "configs/variants/mine.yml:4: BR2_PACKAGE_HTOPP was asked to be y, is absent "
+    "(Buildroot has no such symbol)",
+    "npu-models": "npu-models: /src/models/x/model.rknn is missing; invoke convert-models",
+    "wrong-hash": "ERROR: while checking hashes: zlib.tar.xz has wrong sha256 hash:",
+    "download": "wget: unable to resolve host address 'sources.buildroot.net'",
+    "case-insensitive": "make[3]: *** No rule to make target 'net/netfilter/xt_DSCP.o', needed by",
+    "path-with-spaces": "Your PATH contains spaces, TABs, and/or newline (\\n) characters.",
+    "no-rootfs": "[build.sh:error] Not found rootfs tarball: /sdk/output/out/rootfs.tar",
+    "sshd-config": "cp: cannot stat 'etc/ssh/sshd_config': No such file or directory",
+    "libiconv": "ld: gconvert.c: undefined reference to `libiconv_open'",
+    "fakeroot": "fakeroot, while creating message channels: Function not implemented",
+    "wrong-architecture": "arm-rockchip830-gcc: cannot execute: Exec format error",
+    "menu": "Which would you like? [0~12][default:0]:",
+    "configure-as-root": "configure: error: you should not run configure as root (set FORCE_...)",
+}
+
+
+@pytest.mark.parametrize("name", [failure.name for failure in sdk_failures.KNOWN])
+def test_known_failures(name: str) -> None:
+    found = sdk_failures.recognise(["CC a.o", MET[name], "make: *** [x] Error 1"])
+    assert found is not None and found.name == name
+    assert len(found.remedy) > 30
+
+
+def test_nothing_is_recognised_in_a_plain_failure() -> None:
+    assert sdk_failures.recognise(["x.c:1: error: expected ';'", "make: *** [x] Error 1"]) is None

@@ -1,0 +1,375 @@
+"""The stages through the stand-in SDK: from nothing, again, and after each kind of change."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pico_image import build, sdk, volumes
+from pico_image.console import Console
+from pico_image.container import PROJECT
+from pico_image.errors import UserError
+from pico_image.files import sha256_file
+from pico_image.sbom_files import HANDED_IN, INSTALLED
+from pico_image.sdcard import verify
+from pico_image.sdcard.env import read_env
+from pico_image.sdcard.partitions import PartitionTable
+from pico_image.sdcard.sums import read_sums
+from tests.sdk.conftest import BASE, VARIANT, Project, content, listing, result
+from tests.sdk_stand_in import repository
+
+pytestmark = pytest.mark.docker
+
+ALL = ["uboot", "kernel", "rootfs", "firmware"]
+OURS = {"neon-runner", "npu-bench", "npu-models", "npu-module", "npu-runner"}
+
+
+def built(console: Console, run: Callable[[], object]) -> set[str]:
+    """Packages that Buildroot built while ``run`` ran."""
+    assert console.log_path is not None
+    before = console.log_path.stat().st_size
+    run()
+    text = console.log_path.read_bytes()[before:].decode()
+    return set(re.findall(r">>> (\S+) \S+ Building", text))
+
+
+def test_from_nothing(project: Project, console: Console) -> None:
+    assert project.build(console) == ALL
+    images = project.images
+    assert set(result(images)) >= {
+        *(f"{name}.img" for name in ("env", "idblock", "uboot", "boot", "oem", "userdata")),
+        *("rootfs.img", ".env.txt", "download.bin", "update.img", "sd_update.txt"),
+    }
+    rootfs = listing(images / "rootfs.img")
+    # Root builds, so what is in the image belongs to root (luckfox-sdk.md section 8).
+    assert {(member.uid, member.gid) for member in rootfs.values()} == {(0, 0)}
+    # Our overlay beats what the firmware stage writes, and the scripts stay executable.
+    for name in ("S20linkmount", "S21appinit"):
+        ours = (project.root / f"board/luckfox-pico/overlay/etc/init.d/{name}").read_text()
+        assert content(images / "rootfs.img", f"etc/init.d/{name}") == ours
+        assert rootfs[f"etc/init.d/{name}"].mode & 0o111
+    # The vendor's adbd (a root shell on TCP 5555) is overwritten, and so is what starts it.
+    for name in ("usr/bin/adbd", "etc/init.d/S50usbdevice"):
+        ours = (project.root / f"board/luckfox-pico/overlay/{name}").read_text()
+        assert content(images / "rootfs.img", name) == ours
+    # The vendor's overlays that stay are found although our BoardConfig lies elsewhere; the one
+    # with the known password is not used.
+    assert content(images / "rootfs.img", "etc/luckfox.cfg") == "config of the vendor\n"
+    assert "luckfox-hash" not in content(images / "rootfs.img", "etc/shadow")
+    # The mirror probe would have blanked it: there is no curl in the container.
+    assert content(images / "rootfs.img", "etc/primary-site") == "http://sources.buildroot.net\n"
+    # BR2_EXTERNAL reached Buildroot: our packages and defconfig are in.
+    assert {f"usr/bin/{name}" for name in OURS} <= set(rootfs)
+    assert "usr/bin/htop" not in rootfs
+    assert "BR2_ARM_FPU_NEON_VFPV4=y" in content(images / "rootfs.img", "usr/bin/neon-runner")
+    # Vendor scripts beside the BoardConfig ran; the camera's libraries are left out.
+    oem = listing(images / "oem.img")
+    assert {"oem-pre", "usr/ko/rknpu.ko"} <= set(oem)
+    assert not any("librockit" in name or "rkipc" in name for name in oem)
+    assert "userdata-pre" in listing(images / "userdata.img")
+    # The environment is the one that mkenvimage made of the same values.
+    env = project.shell(console, "sha256sum </build/sdk/output/image/env.img")
+    assert env[0].split()[0] == sha256_file(images / "env.img")
+    variables = read_env((images / "env.img").read_bytes())
+    assert variables["sys_bootargs"].endswith("rk_dma_heap_cma=10M")
+    assert f"blkdevparts={variables['blkdevparts']}" in (images / ".env.txt").read_text()
+    # Three tracked files are dirty after any build, which must not count as a change.
+    wifi = project.shell(console, "cat /build/sdk/project/app/wifi_app/hostapd")
+    assert wifi == ["rewritten"]
+    assert project.build(console) == []
+
+
+def test_nothing_changed(built_project: Project, console: Console) -> None:
+    before = result(built_project.images)
+    times = {path: path.stat().st_mtime_ns for path in built_project.images.glob("*.img")}
+    took = []
+    for _ in range(3):
+        began = time.monotonic()
+        assert built_project.build(console) == []
+        took.append(time.monotonic() - began)
+    # Issue 5 asks for under 5 s; the best of three, for the machine may be busy.
+    assert min(took) < 5
+    assert result(built_project.images) == before
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+    (built_project.images / "boot.img").unlink()
+    (built_project.output / "luckfox-pico-mini/.sdk/rootfs.img").write_bytes(b"damaged")
+    assert built_project.build(console) == []
+    assert result(built_project.images) == before
+
+
+def test_each_change_redoes_what_it_must(built_project: Project, console: Console) -> None:
+    """One change after the other; the last result is that of a build from nothing."""
+    project = built_project
+    stages: list[str] = []
+
+    def build() -> None:
+        stages[:] = project.build(console)
+
+    (project.models / "images/cat.jpg").write_bytes(b"another cat")
+    assert built(console, build) == {"npu-models"}
+    assert stages == ["rootfs", "firmware"]
+    picture = "usr/share/npu-models/efficientnet-lite0/images/cat.jpg"
+    assert content(project.images / "rootfs.img", picture) == "another cat"
+
+    (project.models / "images/cat.jpg").rename(project.models / "images/dog.jpg")
+    build()
+    assert picture not in listing(project.images / "rootfs.img")
+
+    (project.root / "app/new.c").write_text("int main(void) { return 0; }\n")
+    assert built(console, build) == {"neon-runner", "npu-bench", "npu-runner"}
+    assert stages == ["rootfs", "firmware"]
+
+    update = (project.images / "update.img").read_bytes()
+    project.edit("configs/boards.yml", "32M(boot),512M(oem)", "32M(boot),300M(oem)")
+    project.edit("configs/variants/_bench.yml", "cma_mib: 10", "cma_mib: 12")
+    build()
+    assert stages == []
+    env = read_env((project.images / "env.img").read_bytes())
+    # The first board of the file was edited; this variant's is another.
+    assert "512M(oem)" in env["blkdevparts"] and env["sys_bootargs"].endswith("=12M")
+    assert not (project.images / "update.img").exists()
+    project.edit("configs/variants/_bench.yml", "cma_mib: 12", "cma_mib: 10")
+    build()
+    assert (project.images / "update.img").read_bytes() == update
+
+    (project.root / "board/luckfox-pico/overlay/etc/extra").write_text("extra\n")
+    assert built(console, build) == set()
+    assert stages == ["rootfs", "firmware"]
+    (project.root / "board/luckfox-pico/overlay/etc/extra").unlink()
+    build()
+    assert "etc/extra" not in listing(project.images / "rootfs.img")
+
+    variant = "configs/variants/luckfox-pico-mini.yml"
+    project.edit(variant, "extends: _bench", "extends: _bench\nhostname: bench")
+    assert built(console, build) == set()
+    assert content(project.images / "rootfs.img", "etc/hostname") == "bench\n"
+
+    project.edit("configs/variants/_bench.yml", "  - npu-bench\n", "")
+    assert built(console, build) == set()
+    assert "usr/bin/npu-bench" not in listing(project.images / "rootfs.img")
+
+    project.edit(variant, "hostname: bench", "extra_symbols:\n  BR2_PACKAGE_HTOP: y")
+    assert built(console, build) >= {"htop", "busybox", "npu-runner"}
+
+    project.edit("package/tensorflow-lite-static/tensorflow-lite-static.mk", "2.14.1", "2.14.2")
+    again = built(console, build)
+    # What is built on it; what has nothing to do with it stays. (The stand-in's Buildroot knows
+    # no `select`, so the library itself is no package of its own there.)
+    assert "neon-runner" in again
+    assert not again & {"busybox", "openssh", "npu-models", "npu-module"}
+
+    text = (project.root / "configs/boards.yml").read_text()
+    (project.root / "configs/boards.yml").write_text(
+        text.replace("rv1103g-luckfox-pico-mini.dts", "mine.dts")
+    )
+    assert built(console, build) == set()
+    assert stages == ["kernel", "rootfs", "firmware"]
+    assert (project.images / "boot.img").read_text().endswith("mine.dts\n")
+
+    grown = result(project.images)
+    project.remove_volumes()
+    assert project.build(console) == ALL
+    assert result(project.images) == grown
+
+
+def test_with_and_without_a_camera(built_project: Project, console: Console) -> None:
+    plain = result(built_project.images)
+    variant = "configs/variants/luckfox-pico-mini.yml"
+    built_project.edit(variant, "extends: _bench", "extends: _bench\ncamera: true")
+    assert built_project.build(console) == ["media", "app", "firmware"]
+    oem = listing(built_project.images / "oem.img")
+    assert {"usr/lib/librockit.so", "usr/bin/rkipc"} <= set(oem)
+    built_project.edit(variant, "camera: true", "camera: false")
+    assert built_project.build(console) == ["firmware"]
+    assert result(built_project.images) == plain
+
+
+def test_stages_by_hand(built_project: Project, console: Console) -> None:
+    before = result(built_project.images)
+    assert built_project.build(console, from_stage="rootfs") == ["rootfs", "firmware"]
+    assert built_project.build(console, only="firmware") == ["firmware"]
+    # The firmware stage edits the rootfs in place: a second run must not see the first.
+    assert result(built_project.images) == before
+    assert built_project.build(console, force=True) == ALL
+    assert result(built_project.images) == before
+    with pytest.raises(UserError, match="unknown stage 'kernal'"):
+        built_project.build(console, only="kernal")
+    with pytest.raises(UserError, match="media is no part of this image"):
+        built_project.build(console, from_stage="media")
+    built_project.edit(
+        "configs/variants/luckfox-pico-mini.yml", "extends: _bench", "extends: _bench\nhostname: x"
+    )
+    with pytest.raises(UserError, match="takes in the results of rootfs") as caught:
+        built_project.build(console, only="firmware")
+    assert "--from rootfs" in str(caught.value)
+
+
+def test_offline_after_fetch(project: Project, console: Console) -> None:
+    project.remove_volumes()
+    with pytest.raises(UserError, match="has not been fetched") as caught:
+        project.build(console, offline=True)
+    assert "invoke fetch" in str(caught.value)
+    sdk.fetch(console, project.config, project.variant, project.options, engine=project.engine)
+    assert project.build(console, offline=True) == ALL
+
+
+def test_offline_without_the_sources(built_project: Project, console: Console) -> None:
+    built_project.edit(
+        "configs/variants/luckfox-pico-mini.yml",
+        "extends: _bench",
+        "extends: _bench\nextra_symbols:\n  BR2_PACKAGE_NANO: y",
+    )
+    built_project.shell_all(console, "rm -rf /cache/dl/nano")
+    with pytest.raises(UserError, match="unable to resolve host") as caught:
+        built_project.build(console, offline=True)
+    assert "invoke fetch" in str(caught.value)
+
+
+def test_volume_of_someone_else(project: Project, console: Console) -> None:
+    labels = {PROJECT: "volume", f"{PROJECT}.sdk": "another-pin"}
+    project.engine.client.volumes.create(project.volume, labels=labels)
+    with pytest.raises(UserError, match="is not what its name says") as caught:
+        project.build(console)
+    assert f"docker volume rm {project.volume}" in str(caught.value)
+
+
+def test_too_little_space_is_told_before(project: Project, console: Console) -> None:
+    with pytest.raises(UserError, match=r"this build needs 1000000\.0 GB"):
+        project.build(console, first_bytes=10**15)
+    assert volumes.read_all(project.engine, BASE, project.volume, "sdk") == {}
+
+
+def test_too_little_space_to_go_on(built_project: Project, console: Console) -> None:
+    before = result(built_project.images)
+    with pytest.raises(UserError, match=r"this build needs 1000000\.0 GB"):
+        built_project.build(console, later_bytes=10**15, from_stage="kernel")
+    assert built_project.build(console) == []
+    assert result(built_project.images) == before
+
+
+#: What in the stand-in's root file system neither a package nor this project put there: the SDK's
+#: own steps and overlays, and what Buildroot writes when it is through with the packages.
+VENDOR = (
+    *("bin/sdkinfo", "etc/luckfox.cfg", "etc/iqfiles", "etc/init.d/S50sshd"),
+    *("etc/profile.d/RkEnv.sh", "etc/profile.d/enable_coredump.sh", "usr/bin/coredump2sdcard.sh"),
+    *("etc/hostname", "etc/primary-site", "etc/shadow"),
+)
+
+
+def everything_has_its_component(project: Project, found: dict[str, dict[str, Any]]) -> None:
+    """Issue 8: the bill of materials is compared with what is really in the root file system."""
+    lines = (project.output / VARIANT / ".sdk/packages-file-list.txt").read_text().split()
+    owners: dict[str, set[str]] = {}
+    for line in lines:
+        package, _, path = line.partition(",./")
+        owners.setdefault(path, set()).add(f"buildroot:{package}")
+    ours = {
+        entry["value"].lstrip("/")
+        for entry in found["own:system"]["properties"]
+        if entry["name"] == INSTALLED
+    }
+    files = {
+        name for name, item in listing(project.images / "rootfs.img").items() if not item.isdir()
+    }
+    assert not [name for name in files if owners.get(name, set()) - set(found)]
+    others = files - set(owners) - ours
+    assert others == set(VENDOR), " ".join(sorted(others ^ set(VENDOR)))
+    assert {"source:luckfox-sdk", "source:buildroot"} <= set(found)
+    # And the other way round: what Buildroot is said to have put in is there.
+    there = {name for path in files for name in owners.get(path, ())}
+    assert there == {name for name in found if name.startswith("buildroot:")}
+    assert files >= ours - {name.lstrip("/") for name in HANDED_IN}
+
+
+def test_whole_way_to_the_card(project: Project, console: Console) -> None:
+    """As `invoke build-image` does it: log-in prepared, stages, card image, sums, build-info."""
+    images = build.build_image(console, project.config, VARIANT, project.options)
+    table = PartitionTable.parse(read_env((images / "env.img").read_bytes())["blkdevparts"])
+    with (images / "sdcard.img").open("rb") as card:
+        for part in table:
+            content_of = (images / f"{part.name}.img").read_bytes()
+            card.seek(part.offset)
+            assert card.read(len(content_of)) == content_of
+    papers = {"build-info.json", "sbom.cdx.json", "README.txt", "SHA256SUMS"}
+    assert {*papers, "sdcard.img.bmap", "sdcard.img.zst"} <= set(result(images))
+    sums = read_sums(images / "SHA256SUMS")
+    # The SDK's own are passed through, because nothing in the environment differs.
+    assert {"update.img", "download.bin", "sdcard.img.zst", "sbom.cdx.json"} <= set(sums)
+    assert verify(console, images)["checked"]
+    bill = json.loads((images / "sbom.cdx.json").read_text())
+    found = {component["bom-ref"]: component for component in bill["components"]}
+    assert {"buildroot:busybox", "buildroot:npu-bench", "source:luckfox-sdk"} <= set(found)
+    assert "buildroot:fakeroot" not in found
+    assert found["buildroot:busybox"]["licenses"][0]["license"]["id"] == "GPL-2.0"
+    everything_has_its_component(project, found)
+    info = json.loads((images / "build-info.json").read_text())
+    release = content(images / "rootfs.img", "etc/pico-image-release")
+    assert f"VARIANT={VARIANT}\n" in release and "BACKEND=luckfox-sdk\n" in release
+    made_with = sdk.provenance(VARIANT)
+    assert made_with["sdk"]["commit"] == project.config.source("luckfox-sdk").commit
+    assert made_with["container"]["base"] == BASE and set(made_with["stages"]) == set(ALL)
+    assert info["inputs"]["sdk"] == made_with["sdk"]
+    assert info["inputs"]["stages"] == made_with["stages"]
+    before = {path: path.stat().st_mtime_ns for path in images.iterdir()}
+    build.build_image(console, project.config, VARIANT, project.options)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert console.log_path is not None
+    assert "every stage of the SDK is up to date" in console.log_path.read_text()
+
+
+@pytest.fixture
+def checkout(sdk_server: tuple[str, str, Path], tmp_path: Path) -> Path:
+    """A user's own checkout of the SDK."""
+    folder = tmp_path / "my-sdk"
+    repository.git(tmp_path, "clone", "--quiet", str(sdk_server[2]), str(folder))
+    return folder
+
+
+def test_checkout_of_the_users(
+    project: Project, console: Console, golden: dict[str, bytes], checkout: Path
+) -> None:
+    """It is only read; what changes in it is built, and what was built in it is left out."""
+    (checkout / "output/image").mkdir(parents=True)
+    (checkout / "output/image/boot.img").write_text("the user's own build\n")
+    before = {path: path.stat() for path in checkout.rglob("*")}
+    assert project.build(console, sdk_path=checkout) == ALL
+    assert result(project.images) == golden
+    assert project.build(console, sdk_path=checkout) == []
+    assert {path: path.stat().st_mtime_ns for path in before} == {
+        path: status.st_mtime_ns for path, status in before.items()
+    }
+    (checkout / "sysdrv/source/kernel/net/netfilter/xt_dscp.c").write_text("/* mine */\n")
+    (checkout / "sysdrv/source/kernel/net/netfilter/xt_DSCP.c").unlink()
+    assert "kernel" in project.build(console, sdk_path=checkout)
+    boot = (project.images / "boot.img").read_text()
+    assert "/* mine */" in boot and "/* target */" not in boot
+
+
+def test_path_that_is_not_the_sdk(
+    project: Project, console: Console, checkout: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"is not the Luckfox SDK: it has no build\.sh"):
+        project.build(console, sdk_path=tmp_path)
+    repository.git(checkout, "commit", "--quiet", "--allow-empty", "-m", "another")
+    with pytest.raises(UserError, match="the pin in configs/sources.yml is") as caught:
+        project.build(console, sdk_path=checkout)
+    assert f"git -C {checkout} checkout" in str(caught.value)
+
+
+def test_server_and_pin_that_do_not_exist(project: Project, console: Console) -> None:
+    project.remove_volumes()
+    commit = project.config.source("luckfox-sdk").commit
+    assert commit is not None
+    with pytest.raises(UserError, match="could not reach git://127.0.0.1:9/sdk") as caught:
+        project.build(console, sdk_url="git://127.0.0.1:9/sdk")
+    assert "--sdk-path" in str(caught.value)
+    project.edit("configs/sources.yml", commit, "0123456789" * 4)
+    with pytest.raises(UserError, match="has no commit 0123456789") as caught:
+        project.build(console)
+    assert "configs/sources.yml" in str(caught.value)

@@ -1,0 +1,221 @@
+"""Which change makes which stage run, and what goes first."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pico_image import config as configuration
+from pico_image import prebuilt, render, sdk_site
+from pico_image.console import Console
+from pico_image.files import ROOT
+from pico_image.sdk_inputs import (
+    Stage,
+    board_values,
+    packages,
+    rootfs_actions,
+    stage_inputs,
+    stage_key,
+    symbols,
+    values_for,
+)
+from pico_image.volumes import Entry, Tree, tree_of
+
+BOARD = """\
+#!/bin/bash
+# a comment
+source "$SDK_ROOT_DIR/stock.mk"
+export RK_CHIP=rv1106
+export RK_UBOOT_DEFCONFIG_FRAGMENT="rk-emmc.config"
+export RK_KERNEL_DTS="board.dts"
+export RK_BUILDROOT_DEFCONFIG="x_defconfig"
+export RK_APP_TYPE=""
+export RK_BOOTARGS_CMA_SIZE="10M"
+export RK_PARTITION_CMD_IN_ENV="32K(env),32M(boot),6G(rootfs)"
+export RK_POST_OVERLAY="one two"
+"""
+DEFCONFIG = """\
+BR2_arm=y
+BR2_PACKAGE_RUNNER=y
+BR2_PACKAGE_OPENSSH=y
+# BR2_PACKAGE_OPENSSH_CLIENT is not set
+BR2_TARGET_GENERIC_HOSTNAME="pico"
+"""
+
+
+def tree(**changes: str) -> Tree:
+    """A small tree of ours; a changed file by its path with dots and slashes as underscores."""
+    texts = {
+        "br2-external/configs/board.mk": BOARD,
+        "br2-external/configs/x_defconfig": DEFCONFIG,
+        "br2-external/external.mk": "include x\n",
+        "package/runner/runner.mk": "RUNNER_VERSION = 1.0\n"
+        "RUNNER_SITE = $(BR2_EXTERNAL_LUCKFOX_NPU_PATH)/../app\nRUNNER_DEPENDENCIES = base zlib\n",
+        "package/base/base.mk": "BASE_VERSION = 2.1\n",
+        "package/models/models.mk": "MODELS_VERSION = 1.0\nX = $(PICO_MODELS_DIR)\n",
+        "app/main.c": "int main;\n",
+        "models/net/model.json": "{}\n",
+        "board/luckfox-pico/overlay/etc/motd": "hello\n",
+        "board/luckfox-pico/post-build.sh": "#!/bin/sh\n",
+        "README.md": "not an input\n",
+    }
+    for path in texts:
+        key = path.replace("/", "_").replace(".", "_").replace("-", "_")
+        texts[path] = changes.pop(key, texts[path])
+    texts |= changes
+    return {path: Entry(text.encode()) for path, text in texts.items()}
+
+
+def inputs(files: Tree, **values: str) -> dict[Stage, dict[str, Any]]:
+    given = {"sdk": "pin", "container": "image", **values}
+    return stage_inputs(
+        files,
+        defconfig="br2-external/configs/x_defconfig",
+        board_config="br2-external/configs/board.mk",
+        env={"BR2_EXTERNAL": "/src/br2-external"},
+        sdk=given["sdk"],
+        container=given["container"],
+    )
+
+
+def changed(files: Tree, **values: str) -> set[str]:
+    before, after = inputs(tree()), inputs(files, **values)
+    return {stage.value for stage in Stage if stage_key(before[stage]) != stage_key(after[stage])}
+
+
+def board(old: str, new: str) -> Tree:
+    assert old in BOARD
+    return tree(br2_external_configs_board_mk=BOARD.replace(old, new))
+
+
+def test_board_values() -> None:
+    values = board_values(BOARD)
+    assert values["RK_APP_TYPE"] == ""
+    assert values[""] == 'source "$SDK_ROOT_DIR/stock.mk"'
+    assert "RK_KERNEL_DTS" in values_for(Stage.KERNEL, values)
+    assert "RK_KERNEL_DTS" not in values_for(Stage.UBOOT, values)
+
+
+EVERY = {stage.value for stage in Stage}
+
+
+@pytest.mark.parametrize(
+    ("files", "stages"),
+    [
+        (tree(README_md="other\n"), set()),
+        (tree(app_main_c="int other;\n"), {"rootfs", "firmware"}),
+        (tree(models_net_model_json='{"a": 1}\n'), {"rootfs", "firmware"}),
+        (tree(board_luckfox_pico_overlay_etc_motd="bye\n"), {"rootfs", "firmware"}),
+        (board("6G(rootfs)", "2G(rootfs)"), set()),
+        (board("32M(boot)", "32M(kernel)"), {"firmware"}),
+        (board("10M", "24M"), set()),
+        (board("board.dts", "other.dts"), {"kernel", "rootfs", "firmware"}),
+        (board("rk-emmc", "rk-sfc"), {"uboot", "firmware"}),
+        (board("one two", "one"), {"firmware"}),
+        (board('RK_APP_TYPE=""', "RK_APP_TYPE=RKIPC"), {"media", "app", "firmware"}),
+        (board("rv1106", "rv1103"), EVERY),
+        (board("stock.mk", "other.mk"), EVERY),
+        (board("# a comment", "# another"), set()),
+    ],
+)
+def test_stages_that_a_change_reaches(files: Tree, stages: set[str]) -> None:
+    assert changed(files) == stages
+
+
+def test_another_sdk_or_container_changes_everything() -> None:
+    assert changed(tree(), sdk="other") == EVERY
+    assert changed(tree(), container="other") == EVERY
+
+
+def test_packages_and_what_they_are_made_from() -> None:
+    found = packages(tree())
+    assert found["runner"]["version"] == "1.0"
+    assert found["runner"]["depends"] == ["base", "zlib"]
+    other = packages(tree(app_main_c="int other;\n"))
+    assert {name for name in found if found[name]["hash"] != other[name]["hash"]} == {"runner"}
+    other = packages(tree(models_net_model_json="[]\n"))
+    assert {name for name in found if found[name]["hash"] != other[name]["hash"]} == {"models"}
+
+
+def actions(**changes: str) -> list[str]:
+    return rootfs_actions(inputs(tree())[Stage.ROOTFS], inputs(tree(**changes))[Stage.ROOTFS])
+
+
+def test_as_little_is_removed_as_needed() -> None:
+    assert actions() == []
+    assert actions(app_main_c="int other;\n") == ["drop", "runner-1.0"]
+    # What is built on a package is built again with it; both versions' folders go.
+    assert actions(package_base_base_mk="BASE_VERSION = 2.2\n") == [
+        *("drop", "base-2.1", "drop", "base-2.2", "drop", "runner-1.0"),
+    ]
+    assert actions(**{"board/luckfox-pico/overlay/etc/new": "x\n"}) == []
+    name = "br2_external_configs_x_defconfig"
+    assert actions(**{name: DEFCONFIG.replace('"pico"', '"lab"')}) == ["clean-target"]
+    without = DEFCONFIG.replace("BR2_PACKAGE_RUNNER=y\n", "")
+    assert actions(**{name: without}) == ["drop", "runner-1.0"]
+    assert actions(**{name: DEFCONFIG + "BR2_PACKAGE_HTOP=y\n"}) == ["wipe-output"]
+    assert actions(**{name: DEFCONFIG + "BR2_OPTIMIZE_3=y\n"}) == ["wipe-output"]
+    gone = tree()
+    del gone["board/luckfox-pico/overlay/etc/motd"]
+    assert rootfs_actions(inputs(tree())[Stage.ROOTFS], inputs(gone)[Stage.ROOTFS]) == [
+        "clean-target"
+    ]
+    other = copy.deepcopy(inputs(tree(), container="other")[Stage.ROOTFS])
+    assert rootfs_actions(inputs(tree())[Stage.ROOTFS], other) == ["wipe-output"]
+
+
+def test_symbols_of_the_defconfig() -> None:
+    found = symbols(DEFCONFIG)
+    assert found["BR2_PACKAGE_OPENSSH_CLIENT"] == "n"
+    assert found["BR2_TARGET_GENERIC_HOSTNAME"] == '"pico"'
+
+
+def test_our_own_tree_is_understood() -> None:
+    """Every package has a version, and the runners are known to be made from app/."""
+    config = configuration.load(ROOT)
+    ours = tree_of(ROOT / "package", "package/") | tree_of(ROOT / "app", "app/")
+    found = packages(ours)
+    assert {"neon-runner", "npu-runner", "npu-bench", "tensorflow-lite-static"} <= set(found)
+    assert all(package["version"] for package in found.values())
+    assert "tensorflow-lite-static" in found["neon-runner"]["depends"]
+    more = packages({**ours, "app/new.c": Entry(b"")})
+    assert {name for name in found if found[name]["hash"] != more[name]["hash"]} == {
+        *("neon-runner", "npu-runner", "npu-bench"),
+    }
+    for name in render.renderable(config):
+        values = board_values(render.board_config(config, name))
+        assert values["RK_BUILDROOT_DEFCONFIG"] == render.defconfig_name(name)
+
+
+@pytest.mark.parametrize(
+    ("symbols", "asked"),
+    [
+        ({prebuilt.SYMBOL: "y"}, True),
+        ({}, False),
+        ({prebuilt.SYMBOL: "n"}, False),
+        ({prebuilt.SYMBOL: "y", prebuilt.PATH: "/opt/neon-runner"}, False),
+    ],
+)
+def test_a_prebuilt_program_is_handed_over_when_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, symbols: dict[str, str], asked: bool
+) -> None:
+    """BR2_PACKAGE_NEON_RUNNER_PREBUILT: nobody can set a variable inside the container."""
+    program = tmp_path / "bin/neon-runner"
+    program.parent.mkdir()
+    program.write_bytes(b"program")
+    monkeypatch.setattr("pico_image.native.app", lambda *_: tmp_path)
+    config = configuration.load(ROOT)
+    base = config.variant("luckfox-pico-mini")
+    variant = base.model_copy(update={"extra_symbols": symbols})
+    config.variants[variant.name] = variant
+    found = prebuilt.neon_runner(Console(), config, variant)
+    assert found == (program if asked else None)
+    options = sdk_site.Options()
+    with_it = sdk_site.tree_for(config, variant, {}, options, program)
+    without = sdk_site.tree_for(config, variant, {}, options)
+    assert {*with_it} - {*without} == {sdk_site.PROGRAM}
+    one, two = packages(with_it), packages(without)
+    assert {name for name in one if one[name]["hash"] != two[name]["hash"]} == {"neon-runner"}

@@ -1,0 +1,141 @@
+"""The stand-in SDK as a git repository, and a server for it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+FILES = Path(__file__).with_name("files")
+IDENTITY = {
+    **{f"GIT_{who}_NAME": "stand-in" for who in ("AUTHOR", "COMMITTER")},
+    **{f"GIT_{who}_EMAIL": "stand-in@example.org" for who in ("AUTHOR", "COMMITTER")},
+    **{f"GIT_{who}_DATE": "2026-01-01T00:00:00Z" for who in ("AUTHOR", "COMMITTER")},
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+}
+
+
+def git(folder: Path, *words: str) -> str:
+    """Run git there; its output."""
+    return subprocess.run(
+        ["git", "-c", "safe.directory=*", *words],
+        cwd=folder,
+        env={**os.environ, **IDENTITY},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+
+
+def write_sdk(folder: Path) -> None:
+    """The stand-in's files, with what the real SDK carries as archives or by the thousand."""
+    shutil.copytree(FILES / "sdk", folder, symlinks=True, dirs_exist_ok=True)
+    (folder / "build.sh").symlink_to("project/build.sh")
+    board = folder / "project/cfg/BoardConfig_IPC"
+    for name, path, text in (
+        ("overlay-luckfox-config", "etc/luckfox.cfg", "config of the vendor\n"),
+        ("overlay-luckfox-buildroot-init", "etc/init.d/S50sshd", "#!/bin/sh\n"),
+        # luckfox-sdk.md section 6: this overlay sets root's password to "luckfox".
+        ("overlay-luckfox-buildroot-shadow", "etc/shadow", "root:luckfox-hash:::::::\n"),
+    ):
+        overlaid = board / "overlay" / name / path
+        overlaid.parent.mkdir(parents=True)
+        overlaid.write_text(text)
+        overlaid.chmod(0o755 if "init.d" in path else 0o644)
+    wifi = folder / "project/app/wifi_app"
+    wifi.mkdir(parents=True)
+    for name in ("hostapd", "hostapd_cli", "librkwifibt.so"):
+        (wifi / name).write_text("as committed\n")
+    twins = folder / "sysdrv/source/kernel/net/netfilter"
+    twins.mkdir(parents=True)
+    (twins / "xt_DSCP.c").write_text("/* target */\n")
+    (twins / "xt_dscp.c").write_text("/* match */\n")
+    configs = folder / "sysdrv/source/kernel/arch/arm/configs"
+    configs.mkdir(parents=True)
+    (configs / "luckfox_rv1106_linux_defconfig").write_text("CONFIG_ARM=y\n")
+    # Rules for line ends that the files beside them break, as in the real rt-thread folder.
+    mcu = folder / "sysdrv/source/mcu"
+    mcu.mkdir(parents=True)
+    (mcu / ".gitattributes").write_text("* text=auto\n*.c text\n")
+    (mcu / "hal.c").write_bytes(b"/* CRLF */\r\n")
+    for number in range(40):
+        sample = folder / f"media/samples/sample{number}.c"
+        sample.parent.mkdir(parents=True, exist_ok=True)
+        sample.write_text(f"/* {number} */\n" * 50)
+    tools = folder / "sysdrv/tools/board/buildroot"
+    tools.mkdir(parents=True)
+    (tools / "luckfox_pico_defconfig").write_text("BR2_PACKAGE_HTOP=y\n")
+    (tools / "busybox.config").write_text("CONFIG_SH_IS_ASH=y\n")
+    _pack(FILES / "buildroot", "buildroot-2023.02.6", tools / "buildroot-2023.02.6.tar.gz")
+
+
+def _pack(folder: Path, name: str, target: Path) -> None:
+    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.mtime, member.uid, member.gid, member.uname, member.gname = 0, 0, 0, "", ""
+        return member
+
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as bundle:
+        bundle.add(folder, name, filter=plain)
+        for extra in ("configs/qemu_defconfig", "package/busybox/busybox.mk"):
+            member = tarfile.TarInfo(f"{name}/{extra}")
+            bundle.addfile(plain(member), io.BytesIO(b""))
+    target.write_bytes(
+        subprocess.run(
+            ["gzip", "-n"], input=buffer.getvalue(), stdout=subprocess.PIPE, check=True
+        ).stdout
+    )
+
+
+def make_repository(folder: Path) -> str:
+    """A repository with the SDK as its one commit; the commit's id."""
+    folder.mkdir(parents=True)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    write_sdk(folder)
+    # Committed with the line ends that it has.
+    attributes = folder / ".git/info/attributes"
+    attributes.parent.mkdir(exist_ok=True)
+    attributes.write_text("* -text\n")
+    git(folder, "add", "--all")
+    attributes.unlink()
+    git(folder, "commit", "--quiet", "-m", "stand-in")
+    # What GitHub allows: single commits and objects, partial clones.
+    git(folder, "config", "uploadpack.allowAnySHA1InWant", "true")
+    git(folder, "config", "uploadpack.allowFilter", "true")
+    return git(folder, "rev-parse", "HEAD")
+
+
+@contextlib.contextmanager
+def served(base: Path, address: str) -> Iterator[str]:
+    """Serve the repositories below ``base`` as git://; the URL before their names."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        port = probe.getsockname()[1]
+    daemon = subprocess.Popen(
+        [
+            *("git", "-c", "safe.directory=*", "daemon", "--export-all", f"--base-path={base}"),
+            *(f"--listen={address}", f"--port={port}", "--reuseaddr", str(base)),
+        ],
+        env={**os.environ, **IDENTITY, "GIT_CONFIG_COUNT": "1",
+             "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
+                break
+            time.sleep(0.05)
+        yield f"git://{address}:{port}"
+    finally:
+        os.killpg(daemon.pid, 15)
+        daemon.wait()
