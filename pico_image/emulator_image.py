@@ -6,7 +6,6 @@ import contextlib
 import errno
 import functools
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from pico_image.config import Config
 from pico_image.config_schema import Board, Variant
 from pico_image.console import Console
 from pico_image.errors import UserError
-from pico_image.files import atomic_write, locked, output_dir, sha256_tree, write_text
+from pico_image.files import atomic_write, locked, output_dir, remove_tree, sha256_tree, write_text
 from pico_image.image_files import PARTS
 from pico_image.standing import standing
 
@@ -305,4 +304,4 @@ def _sweep(images: Path) -> None:
     """Remove what a killed build left behind; the lock says that no other build is at work."""
     for path in images.glob(".*"):
         if path.name != ".env.txt":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove_tree(path)

@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -92,7 +93,7 @@ def remove_cache() -> None:
         ) from error
     except OSError:
         pass  # a file system without locks
-    shutil.rmtree(path)
+    remove_tree(path)
 
 
 def _make_cache(path: Path) -> Path:
@@ -108,6 +109,31 @@ def _make_cache(path: Path) -> Path:
             hint="free space or name another folder with PICO_CACHE_DIR",
         ) from error
     return path
+
+
+def remove_tree(path: Path, seconds: float = 30) -> None:
+    """Remove a file or a folder, also while somebody makes or removes files in it.
+
+    A killed build's tools live on: mkimage took its temporary file away between our listing of the
+    folder and our removal of that file, and the next build ended with FileNotFoundError.
+    Raises OSError for what stays for another reason, or still after ``seconds``.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except FileNotFoundError:
+            if not path.is_symlink() and not path.exists():
+                return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)  # what writes there ends, or fails once its folder is gone
+        else:
+            return
 
 
 @contextlib.contextmanager
@@ -237,7 +263,8 @@ def build_once(
             return final
         # We hold the lock, so what a killed build of the same thing left behind is nobody's.
         for left in base.glob(f"{key}.*.part"):
-            shutil.rmtree(left, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove_tree(left)
         working = Path(tempfile.mkdtemp(prefix=f"{key}.", suffix=".part", dir=base))
         try:
             build(working)

@@ -19,7 +19,7 @@ from pico_image.config_schema import Variant
 from pico_image.console import Console
 from pico_image.errors import UserError
 from pico_image.files import sha256_file, write_text
-from pico_image.sdcard.publishing import PROGRAMS
+from pico_image.sdcard.publishing import PACKAGES, PROGRAMS
 from pico_image.sdcard.sums import write_sums
 
 #: The parts that every backend leaves, in the order of the partition string.
@@ -61,7 +61,7 @@ def check_forms(forms: Sequence[str] | None) -> Sequence[str]:
         if shutil.which(program) is None:
             raise UserError(
                 f"could not find the program {program}, which is needed to compress the image",
-                hint=f"install {'zstd' if program == 'zstd' else 'xz-utils'}",
+                hint=f"install {PACKAGES[form]}",
             )
     return tuple(forms)
 

@@ -78,7 +78,7 @@ def cached(source: Source) -> Path | None:
             # A cache may have been carried here by hand: hashing 60 MB takes 0.2 s.
             if sha256_file(path) == file.sha256:
                 return path
-            path.unlink()
+            path.unlink(missing_ok=True)  # another run found it damaged as well
     return None
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -96,6 +99,45 @@ def test_what_a_killed_build_left_is_removed_by_the_next(own_cache: Path) -> Non
     first.rename(left)
     files.build_once("thing", {}, lambda folder: None)
     assert not left.exists()
+
+
+@pytest.mark.parametrize("last", ["made", "removed"])
+def test_a_folder_is_removed_while_a_killed_builds_tool_works_in_it(
+    tmp_path: Path, last: str
+) -> None:
+    folder = tmp_path / "left"
+    given_up = threading.Event()
+
+    def tool() -> None:
+        """Like mkimage: makes temporary files and takes them away, until its folder is gone."""
+        with contextlib.suppress(FileNotFoundError):
+            while not given_up.is_set():
+                for number in range(50):
+                    (folder / f"{number}.tmp").touch()
+                if last == "removed":
+                    for number in range(50):
+                        (folder / f"{number}.tmp").unlink()
+                time.sleep(0.001)
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        try:
+            for _ in range(20):
+                folder.mkdir()
+                working = pool.submit(tool)
+                files.remove_tree(folder)
+                working.result(timeout=60)
+                assert not folder.exists()
+        finally:
+            given_up.set()
+
+
+def test_what_cannot_be_removed_is_told(tmp_path: Path) -> None:
+    files.remove_tree(tmp_path / "never was")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    files.remove_tree(tmp_path / "link")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError, match="not permitted|Read-only|denied|busy"):
+        files.remove_tree(Path("/proc/self/status"))
 
 
 def test_a_full_disk_during_a_build_names_the_cache(own_cache: Path) -> None:

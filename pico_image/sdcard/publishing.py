@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from pico_image import scratch
 from pico_image.console import Console
 from pico_image.errors import UserError
 from pico_image.files import write_text
@@ -17,6 +18,7 @@ PROGRAMS = {
     "zst": ("zstd", "-q", "-f", "-T0", "-6"),
     "xz": ("xz", "-q", "-f", "-k", "-T0", "-6"),
 }
+PACKAGES = {"zst": "zstd", "xz": "xz-utils"}
 
 
 def compress(console: Console, image: Path, forms: Sequence[str]) -> list[Path]:
@@ -32,29 +34,20 @@ def compress(console: Console, image: Path, forms: Sequence[str]) -> list[Path]:
                 f"images cannot be compressed as {form!r}", hint=f"known: {', '.join(PROGRAMS)}"
             )
         out = image.with_name(f"{image.name}.{form}")
-        partial = image.with_name(f".{out.name}.part")
-        with console.step(f"compress {image.name} as {form}"):
-            try:
-                if form == "zst":
-                    command: list[str | Path] = [*PROGRAMS[form], image, "-o", partial]
-                    console.run(command, what=f"compress {image.name}", hint="install zstd")
-                else:
-                    # xz takes no output name, so it works on a link beside the image.
-                    link = image.with_name(f".{image.name}.part")
-                    link.unlink(missing_ok=True)
-                    os.link(image, link)
-                    try:
-                        console.run(
-                            [*PROGRAMS[form], link],
-                            what=f"compress {image.name}",
-                            hint="install xz-utils",
-                        )
-                        partial = link.with_name(link.name + ".xz")
-                    finally:
-                        link.unlink()
-                os.replace(partial, out)
-            finally:
-                partial.unlink(missing_ok=True)
+        # The folder is this run's own: a killed run's program may still be at work in its.
+        beside = scratch.folder(f".{out.name}.", image.parent)
+        with console.step(f"compress {image.name} as {form}"), beside as folder:
+            packed = folder / out.name
+            words: list[str | Path] = [image, "-o", packed]
+            if form == "xz":  # takes no output name, so it works on a link
+                words = [folder / image.name]
+                os.link(image, words[0])
+            console.run(
+                [*PROGRAMS[form], *words],
+                what=f"compress {image.name}",
+                hint=f"install {PACKAGES[form]}",
+            )
+            os.replace(packed, out)
         made.append(out)
     return made
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from invoke.tasks import task
 
 from pico_image.console import Console
 from pico_image.errors import UserError
-from pico_image.files import ROOT, cache_dir, locked, output_dir, remove_cache
+from pico_image.files import ROOT, cache_dir, locked, output_dir, remove_cache, remove_tree
 from pico_image.tasks.common import JSON, guarded, show
 
 
@@ -103,7 +102,7 @@ def clean(_: Context, level: str = "out", dry_run: bool = False, context: str = 
         print(f"{'would delete' if dry_run else 'deleting'} {path}")
         if not dry_run:
             with _unused(path):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove_tree(path)
 
 
 @contextlib.contextmanager
