@@ -121,7 +121,7 @@ def test_a_folder_is_removed_while_a_killed_builds_tool_works_in_it(
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         try:
-            for _ in range(20):
+            for _ in range(60):
                 folder.mkdir()
                 working = pool.submit(tool)
                 files.remove_tree(folder)
