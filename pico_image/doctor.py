@@ -67,10 +67,15 @@ def _programs(listing: Path, *, needed: bool) -> list[Finding]:
     for line in listing.read_text(encoding="utf-8").splitlines():
         if not line.strip() or line.startswith("#"):
             continue
-        thing, package = line.split()
-        found = thing if Path(thing).is_absolute() else shutil.which(thing, path=search)
-        ok = found is not None and Path(found).exists()
-        remedy = f"apt-get install {package}" + ("" if needed else " (only ./inv test needs it)")
+        thing, packages = line.split()
+        path = Path(thing)
+        if path.is_absolute():  # a file, or a pattern of files
+            found = next(map(str, Path("/").glob(str(path.relative_to("/")))), None)
+        else:
+            found = shutil.which(thing, path=search)
+        ok = found is not None
+        remedy = f"apt-get install {packages.replace('|', ' or ')}"
+        remedy += "" if needed else " (only ./inv test needs it)"
         findings.append(Finding(Path(thing).name, ok, str(found or "missing"), remedy, needed))
     return findings
 

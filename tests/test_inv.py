@@ -80,6 +80,25 @@ def test_with_root_it_installs_what_is_missing(tree: Path, bare: Path, tmp_path:
     assert "genimage" in lines[1].split()
 
 
+def test_of_two_packages_the_one_that_the_distribution_has_is_taken(
+    tree: Path, bare: Path, tmp_path: Path
+) -> None:
+    """The fuzzers' runtime is in clang's package or in another: a clean machine had none."""
+    there = tmp_path / "lib-14.0" / "there.a"
+    there.parent.mkdir()
+    there.touch()
+    (tree / "requirements" / "system.txt").write_text(
+        f"{tmp_path}/lib-*/absent.a new|old\n{tmp_path}/lib-*/there.a never\nnone last|later\n"
+    )
+    record = tmp_path / "apt.txt"
+    fake(bare, "id", "echo 0")
+    fake(bare, "apt-cache", f'[ -e {tmp_path}/updated ] && [ "$2" = new ]')
+    fake(bare, "apt-get", f'echo "$@" >> {record}; [ "$1" = update ] && : > {tmp_path}/updated')
+    assert run(tree, bare, "variants").returncode == 2
+    installing = record.read_text(encoding="ascii").splitlines()[1]
+    assert installing.endswith("--no-install-recommends later new python3-venv")
+
+
 def test_without_a_known_package_manager_it_names_the_packages(tree: Path, bare: Path) -> None:
     done = run(tree, bare, "variants")
     assert done.returncode == 2

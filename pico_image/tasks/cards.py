@@ -50,6 +50,11 @@ def inspect_image(
         return
     report = sdcard.inspect_image(Path(image), layout=layout or None, files=files)
     show(report) if json else print(sdcard.describe(report))
+    if report["problems"]:
+        raise UserError(
+            f"{image} is damaged or incomplete: {'; '.join(report['problems'])}",
+            hint="fetch or build it again; a card: write it again (invoke flash)",
+        )
 
 
 @task(
