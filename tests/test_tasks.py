@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -16,9 +17,12 @@ from invoke.tasks import Task
 
 import tasks
 from pico_image import tasks as rooms
+from pico_image.console import Console
 from pico_image.files import ROOT
+from pico_image.sdcard import compose
 from tests.app.cards import model_folder
 from tests.conftest import Keep
+from tests.sdcard import helpers
 from tests.sdk_stand_in import fake_engine
 
 
@@ -119,6 +123,18 @@ def test_bad_input_exits_2_with_one_message(words: tuple[str, ...], message: str
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_truncated_image_is_shown_and_ends_with_2(tmp_path: Path) -> None:
+    parts, table = helpers.make_parts(tmp_path / "parts")
+    image = tmp_path / "sdcard.img"
+    compose(Console(stream=io.StringIO()), parts, table, image)
+    assert invoke("inspect-image", str(image)).returncode == 0
+    os.truncate(image, table["rootfs"].offset + (5 << 20))
+    done = invoke("inspect-image", str(image), "--json")
+    assert done.returncode == 2
+    assert "cut short" in " ".join(json.loads(done.stdout)["problems"])
+    assert "sdcard.img is damaged or incomplete: rootfs: cut short" in done.stderr
 
 
 def test_bench_without_an_image_says_how_to_build_one(tmp_path: Path) -> None:
