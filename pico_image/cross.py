@@ -137,12 +137,14 @@ def cmake_build(
         )
         for language in ("C", "CXX"):
             settings[f"CMAKE_{language}_COMPILER_LAUNCHER"] = "ccache"
+    build.mkdir(parents=True, exist_ok=True)
     console.run(
         [
             *("cmake", "-S", str(source), "-B", str(build), "-G", "Ninja", "-Wno-dev"),
             *(f"-D{key}={value}" for key, value in settings.items()),
         ],
         what=f"configure {title}",
+        cwd=build,  # libjpeg-turbo tries the assembler where CMake starts, and left gastest.o here
         env=env,
         progress=f"configure {title}",
     )

@@ -165,6 +165,7 @@ def small_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     (folder / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.5)\nproject(small C)\nadd_executable(small small.c)\n"
+        "execute_process(COMMAND ${CMAKE_COMMAND} -E touch left.o)\n"  # as libjpeg-turbo does
     )
     (folder / "small.c").write_text(
         '#include <stdio.h>\n#ifndef __ARM_NEON\n#error "no NEON"\n#endif\n'
@@ -177,12 +178,14 @@ def test_build_is_static_neon_and_keeps_this_machine_out(
     tmp_path: Path, cache: Path, small_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CFLAGS", "-DBROKEN -mfpu=vfpv4-d16")  # the caller's flags are not ours
+    monkeypatch.chdir(tmp_path)
     work = tmp_path / "work"
     shutil.copytree(small_project, work / "small")
     console = Console()
     cmake_build(
         console, Toolchain(), work / "small", work / "build", title="the small project", work=work
     )
+    assert not (tmp_path / "left.o").exists(), "it writes where its caller stands"
     program = work / "build/small"
     attributes = console.run(
         ["arm-linux-gnueabihf-readelf", "-A", "-l", program], what="read attributes"
