@@ -6,14 +6,13 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from pico_image import config as configuration
-from pico_image.console import Console
 from pico_image.tasks.common import (
     SITE,
     VARIANT,
     VERBOSE,
-    guarded,
+    Site,
+    at_site,
     optional_path,
-    site,
     whole,
     words,
 )
@@ -36,9 +35,10 @@ from pico_image.tasks.common import (
         "sign-key": "private SSH key to sign SHA256SUMS with",
     }
 )
-@guarded
+@at_site()
 def build_image(
     _: Context,
+    at: Site,
     variant: str = "luckfox-pico-mini",
     offline: bool = False,
     from_: str = "",
@@ -47,15 +47,9 @@ def build_image(
     jobs: str = "0",
     ssh_key: str = "",
     password_file: str = "",
-    sdk_path: str = "",
-    sdk_url: str = "",
-    base_image: str = "",
-    ubuntu: bool = False,
-    context: str = "",
     allow_emulation: bool = False,
     compress: str = "",
     sign_key: str = "",
-    verbose: bool = False,
 ) -> None:
     """Build the SD image of a variant (default: the Luckfox Pico Mini)."""
     from pico_image import build, signing
@@ -63,15 +57,14 @@ def build_image(
     key = optional_path(sign_key)
     if key is not None:
         signing.check_key(key)
-    options = site(
-        context, base_image, ubuntu, sdk_path, sdk_url, offline=offline,
-        from_stage=from_ or None, only=only or None, force=force, jobs=whole("jobs", jobs),
-        allow_emulation=allow_emulation,
+    options = at.options(
+        offline=offline, from_stage=from_ or None, only=only or None, force=force,
+        jobs=whole("jobs", jobs), allow_emulation=allow_emulation,
     )  # fmt: skip
     login = build.Login(optional_path(ssh_key), optional_path(password_file))
     config = configuration.load()
     images = build.build_image(
-        Console(verbose=verbose), config, variant, options, login, forms=words(compress) or None
+        at.console, config, variant, options, login, forms=words(compress) or None
     )
     print(f"image: {images / 'sdcard.img'}")
     if key is not None:
@@ -90,29 +83,25 @@ def build_image(
         "password-file": "file whose first line becomes root's password on each",
     }
 )
-@guarded
+@at_site("context")
 def build_all(
     _: Context,
+    at: Site,
     variants: str = "",
     contexts: str = "",
     offline: bool = False,
     jobs: str = "0",
     ssh_key: str = "",
     password_file: str = "",
-    sdk_path: str = "",
-    sdk_url: str = "",
-    base_image: str = "",
-    ubuntu: bool = False,
-    verbose: bool = False,
 ) -> None:
     """Build a matrix of variants, one at a time on each engine."""
     from pico_image import build
 
     done = build.build_all(
-        Console(verbose=verbose),
+        at.console,
         configuration.load(),
         words(variants),
-        site("", base_image, ubuntu, sdk_path, sdk_url, offline=offline, jobs=whole("jobs", jobs)),
+        at.options(offline=offline, jobs=whole("jobs", jobs)),
         build.Login(optional_path(ssh_key), optional_path(password_file)),
         contexts=words(contexts),
     )
@@ -121,69 +110,47 @@ def build_all(
 
 
 @task(help=VARIANT | VERBOSE | SITE)
-@guarded
+@at_site()
 def fetch(
     _: Context,
+    at: Site,
     variant: str = "luckfox-pico-mini",
-    context: str = "",
-    base_image: str = "",
-    ubuntu: bool = False,
-    sdk_path: str = "",
-    sdk_url: str = "",
-    verbose: bool = False,
 ) -> None:
     """Download everything that a build of the variant will need."""
     from pico_image import build
 
-    options = site(context, base_image, ubuntu, sdk_path, sdk_url)
-    build.fetch(Console(verbose=verbose), configuration.load(), variant, options)
+    build.fetch(at.console, configuration.load(), variant, at.options())
 
 
 @task(help=VARIANT | VERBOSE | SITE)
-@guarded
+@at_site()
 def shell(
     _: Context,
+    at: Site,
     variant: str = "luckfox-pico-mini",
-    context: str = "",
-    base_image: str = "",
-    ubuntu: bool = False,
-    sdk_path: str = "",
-    sdk_url: str = "",
-    verbose: bool = False,
 ) -> None:
     """Open a shell in the build container of a variant."""
     from pico_image import sdk_tools
 
     config = configuration.load()
-    options = site(context, base_image, ubuntu, sdk_path, sdk_url)
-    raise SystemExit(
-        sdk_tools.shell(Console(verbose=verbose), config, config.variant(variant), options)
-    )
+    raise SystemExit(sdk_tools.shell(at.console, config, config.variant(variant), at.options()))
 
 
 @task(
     positional=["menu"],
     help=VARIANT | VERBOSE | SITE | {"menu": "kernel or buildroot"},
 )
-@guarded
+@at_site()
 def sdk_config(
     _: Context,
+    at: Site,
     menu: str = "buildroot",
     variant: str = "luckfox-pico-mini",
-    context: str = "",
-    base_image: str = "",
-    ubuntu: bool = False,
-    sdk_path: str = "",
-    sdk_url: str = "",
-    verbose: bool = False,
 ) -> None:
     """Open the kernel's or Buildroot's menu inside the container."""
     from pico_image import sdk_tools
 
     config = configuration.load()
-    options = site(context, base_image, ubuntu, sdk_path, sdk_url)
-    lines = sdk_tools.sdk_config(
-        Console(verbose=verbose), config, config.variant(variant), menu, options
-    )
+    lines = sdk_tools.sdk_config(at.console, config, config.variant(variant), menu, at.options())
     for line in lines:
         print(line)

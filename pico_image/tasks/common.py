@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from invoke.context import Context
 from invoke.exceptions import Exit
 
+from pico_image.console import Console
 from pico_image.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, CheckFailed, UserError
 from pico_image.files import cache_removed
 
@@ -25,6 +28,14 @@ SITE = {
     "base-image": "container image to use instead of the vendor's",
     "ubuntu": "make the build container from Ubuntu instead of the vendor's image",
     "context": "docker context of the engine",
+}
+#: What those flags are when they are not given.
+SITE_DEFAULTS: dict[str, str | bool] = {
+    "sdk_path": "",
+    "sdk_url": "",
+    "base_image": "",
+    "ubuntu": False,
+    "context": "",
 }
 BOARD = {
     "host": "board to reach over SSH: pico.local, or 172.32.0.93 on its USB cable",
@@ -67,25 +78,53 @@ def optional_path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-def site(
-    context: str = "",
-    base_image: str = "",
-    ubuntu: bool = False,
-    sdk_path: str = "",
-    sdk_url: str = "",
-    **more: Any,
-) -> Options:
-    """The flags of SITE, and ``more`` of them, as options of the SDK's backend."""
-    from pico_image.sdk import Options
+class Site:
+    """What a task with the flags of SITE and --verbose gets in place of them."""
 
-    return Options(
-        context=context or None,
-        base_image=base_image or None,
-        ubuntu=ubuntu,
-        sdk_path=optional_path(sdk_path),
-        sdk_url=sdk_url or None,
-        **more,
-    )
+    def __init__(self, flags: Mapping[str, Any], *, verbose: bool) -> None:
+        self._flags = flags
+        self.console = Console(verbose=verbose)
+
+    def options(self, **more: Any) -> Options:
+        """The flags, and ``more`` options of the SDK's backend."""
+        from pico_image.sdk import Options
+
+        flags = self._flags
+        return Options(
+            context=flags["context"] or None,
+            base_image=flags["base_image"] or None,
+            ubuntu=flags["ubuntu"],
+            sdk_path=optional_path(flags["sdk_path"]),
+            sdk_url=flags["sdk_url"] or None,
+            **more,
+        )
+
+
+def at_site(*without: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a task the flags of SITE but ``without``, and --verbose; its body gets a ``Site``.
+
+    Invoke reads the flags of a task from its signature: this one has the body's after the
+    ``Site``, then those. Errors become exit codes, as ``guarded`` does it.
+    """
+    defaults = {name: value for name, value in SITE_DEFAULTS.items() if name not in without}
+
+    def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
+        @guarded
+        @functools.wraps(body)
+        def run(invoked: Context, /, **given: Any) -> Any:
+            flags = {name: given.pop(name, default) for name, default in defaults.items()}
+            site = Site({**SITE_DEFAULTS, **flags}, verbose=given.pop("verbose", False))
+            return body(invoked, site, **given)
+
+        first, _, *own = inspect.signature(body).parameters.values()
+        added = [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
+            for name, default in {**defaults, "verbose": False}.items()
+        ]
+        run.__dict__["__signature__"] = inspect.Signature([first, *own, *added])
+        return run
+
+    return decorate
 
 
 def words(text: str) -> list[str]:

@@ -9,50 +9,46 @@ from invoke.tasks import task
 
 from pico_image import config as configuration
 from pico_image.console import Console
-from pico_image.tasks.common import JSON, SITE, VARIANT, VERBOSE, guarded, optional_path, show, site
+from pico_image.tasks.common import (
+    JSON,
+    SITE,
+    VARIANT,
+    VERBOSE,
+    Site,
+    at_site,
+    guarded,
+    optional_path,
+    show,
+)
 
 
 @task(help=VARIANT | VERBOSE | SITE)
-@guarded
+@at_site()
 def legal_info(
     _: Context,
+    at: Site,
     variant: str = "luckfox-pico-mini",
-    context: str = "",
-    base_image: str = "",
-    ubuntu: bool = False,
-    sdk_path: str = "",
-    sdk_url: str = "",
-    verbose: bool = False,
 ) -> None:
     """Collect the licences of an image; name what restricts passing it on."""
     from pico_image import paperwork
 
-    options = site(context, base_image, ubuntu, sdk_path, sdk_url)
-    folder, notes = paperwork.legal_info(
-        Console(verbose=verbose), configuration.load(), variant, options
-    )
+    folder, notes = paperwork.legal_info(at.console, configuration.load(), variant, at.options())
     print(folder)
     for note in notes:
         print(f"  read before passing the image on: {note}")
 
 
 @task(help=VARIANT | VERBOSE | SITE)
-@guarded
+@at_site()
 def sbom(
     _: Context,
+    at: Site,
     variant: str = "luckfox-pico-mini",
-    context: str = "",
-    base_image: str = "",
-    ubuntu: bool = False,
-    sdk_path: str = "",
-    sdk_url: str = "",
-    verbose: bool = False,
 ) -> None:
     """Write the bill of materials of an image (CycloneDX)."""
     from pico_image import paperwork
 
-    options = site(context, base_image, ubuntu, sdk_path, sdk_url)
-    print(paperwork.bill(Console(verbose=verbose), configuration.load(), variant, options))
+    print(paperwork.bill(at.console, configuration.load(), variant, at.options()))
 
 
 @task(

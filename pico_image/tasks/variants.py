@@ -9,8 +9,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from pico_image import config as configuration
-from pico_image.console import Console
-from pico_image.tasks.common import JSON, SITE, VARIANT, VERBOSE, guarded, show, site
+from pico_image.tasks.common import JSON, SITE, VARIANT, VERBOSE, Site, at_site, guarded, show
 
 
 @task(help=JSON)
@@ -81,16 +80,11 @@ def render(_: Context, variant: list[str], check: bool = False) -> None:
 
 
 @task(help=VARIANT | VERBOSE | SITE)
-@guarded
+@at_site()
 def menuconfig(
     _: Context,
+    at: Site,
     variant: str = "luckfox-pico-mini",
-    context: str = "",
-    base_image: str = "",
-    ubuntu: bool = False,
-    sdk_path: str = "",
-    sdk_url: str = "",
-    verbose: bool = False,
 ) -> None:
     """Change a variant in Buildroot's menu; print lines for its file.
 
@@ -99,12 +93,13 @@ def menuconfig(
     from pico_image import menuconfig as menu
     from pico_image import sdk_tools
 
-    console, config = Console(verbose=verbose), configuration.load()
+    console, config = at.console, configuration.load()
     if folder := os.environ.get("BUILDROOT_DIR"):
         lines = menu.open_menu(console, config, variant, Path(folder))
     else:
-        options = site(context, base_image, ubuntu, sdk_path, sdk_url)
-        lines = sdk_tools.sdk_config(console, config, config.variant(variant), "buildroot", options)
+        lines = sdk_tools.sdk_config(
+            console, config, config.variant(variant), "buildroot", at.options()
+        )
     if not lines:
         print("nothing was changed")
         return
