@@ -159,25 +159,29 @@ def convert_onnx(
 def _describe_onnx(console: Console, model: Path) -> dict[str, Any]:
     if not model.is_file():
         raise UserError(f"could not find the ONNX model {model}")
+    return _described(console, model, "onnx", "onnx-facts", "describe_onnx")[1]
+
+
+def _described(
+    console: Console, model: Path, form: str, kept_as: str, job: str, *, copied: bool = False
+) -> tuple[Path, dict[str, Any]]:
+    """What a job of the models' environment says of a file; its folder, with a copy if wanted."""
     inputs = {
-        "onnx": sha256_file(model),
+        form: sha256_file(model),
         "code": code_hash(*stage_code.DESCRIBE),
         "lock": sha256_file(lock_file("models")),
     }
 
-    def build(folder: Path) -> None:
+    def build(made: Path) -> None:
+        wanted = {"path": str(model.resolve()), **({"out": str(made)} if copied else {})}
         facts = run_worker(
-            console,
-            "models",
-            "job_describe:describe_onnx",
-            {"path": str(model.resolve())},
-            what=f"read {model.name}",
+            console, "models", f"job_describe:{job}", wanted, what=f"read {model.name}"
         )
-        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+        (made / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
-    made = build_once("onnx-facts", inputs, build, notify=console.info)
+    made = build_once(kept_as, inputs, build, notify=console.info)
     facts: dict[str, Any] = json.loads((made / "facts.json").read_text(encoding="utf-8"))
-    return facts
+    return made, facts
 
 
 def take_tflite(
@@ -198,24 +202,7 @@ def take_tflite(
     means, stds = channel_values(mean, "--mean"), channel_values(std, "--std")
     if not model.is_file():
         raise UserError(f"could not find the model {model}")
-    inputs = {
-        "tflite": sha256_file(model),
-        "code": code_hash(*stage_code.DESCRIBE),
-        "lock": sha256_file(lock_file("models")),
-    }
-
-    def build(made: Path) -> None:
-        facts = run_worker(
-            console,
-            "models",
-            "job_describe:user_tflite",
-            {"path": str(model.resolve()), "out": str(made)},
-            what=f"read {model.name}",
-        )
-        (made / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-
-    made = build_once("user-tflite", inputs, build, notify=console.info)
-    facts: dict[str, Any] = json.loads((made / "facts.json").read_text(encoding="utf-8"))
+    made, facts = _described(console, model, "tflite", "user-tflite", "user_tflite", copied=True)
     refuse_unfit_tflite(facts, model)
     _, height, width, channels = (facts["inputs"][0]["shape"] + [0, 0, 0, 0])[:4]
     if len(facts["inputs"][0]["shape"]) != 4 or channels != 3:
