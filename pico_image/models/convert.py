@@ -15,7 +15,7 @@ from pico_image.console import Console
 from pico_image.errors import CheckFailed, UserError
 from pico_image.files import build_once, output_dir
 from pico_image.models import accuracy_page, card, gate, stages
-from pico_image.models.environment import code_hash, unfit_for
+from pico_image.models.environment import code_hash, unavailable
 from pico_image.models.placing import replace_files
 from pico_image.models.sidecar import sidecar
 from pico_image.models.stages import Plan, Stages
@@ -154,7 +154,7 @@ def _assemble(console: Console, job: Plan, found: Stages) -> Path:
 def _wants_npu(console: Console, job: Plan, npu: bool | None) -> bool:
     if npu is False or (npu is None and "npu" not in job.spec["sets"]):
         return False
-    reason = unfit_for("rknn")
+    reason = unavailable(console, "rknn")
     if reason is None:
         return True
     if npu:

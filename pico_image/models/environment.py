@@ -22,7 +22,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pico_image import scratch, sources
+from pico_image import config, scratch, sources
+from pico_image.config_schema import Source
 from pico_image.console import Console
 from pico_image.errors import CommandError, UserError
 from pico_image.files import ROOT, build_once, cache_dir, sha256_file
@@ -30,6 +31,8 @@ from pico_image.files import ROOT, build_once, cache_dir, sha256_file
 #: What each environment weighs when it is there, for the message before a long download.
 SIZES = {"models": "0.4 GB", "rknn": "0.6 GB", "report": "0.2 GB"}
 WORKER = "pico_image.models.worker"
+#: The newest Python that rknn-toolkit2 2.3.2 has wheels for.
+NEWEST_FOR_RKNN = (3, 12)
 
 
 def lock_file(name: str) -> Path:
@@ -45,13 +48,8 @@ def environment(console: Console, name: str) -> Path:
     reason = unfit_for(name)
     if reason is not None:
         raise reason
-    inputs = {
-        "lock": sha256_file(lock),
-        "python": platform.python_version(),
-        "abi": sysconfig.get_config_var("SOABI"),
-        "base": sys.base_prefix,
-        "machine": platform.machine(),
-    }
+    python, identity = _interpreter(console, name)
+    inputs = {"lock": sha256_file(lock), "machine": platform.machine(), **identity}
 
     def build(folder: Path) -> None:
         if not sources.may_download():
@@ -63,7 +61,7 @@ def environment(console: Console, name: str) -> Path:
         size = SIZES.get(name, "")
         with console.step(f"make the Python environment of the {name} converter ({size})"):
             console.run(
-                [sys.executable, "-m", "venv", folder / "venv"],
+                [python, "-m", "venv", folder / "venv"],
                 what=f"make a Python environment for the {name} converter",
                 hint="install the package python3-venv",
             )
@@ -93,10 +91,37 @@ def environment(console: Console, name: str) -> Path:
     return path / "venv" / "bin" / "python"
 
 
+def _interpreter(console: Console, name: str) -> tuple[Path, dict[str, str | None]]:
+    """The Python that the environment ``name`` is made with, and what tells it from others.
+
+    It is ours, or where rknn-toolkit2 has no wheel for ours (Debian 13 has Python 3.13 alone) a
+    relocatable build of one that it has, by hash. Raises UserError when that cannot be had.
+    """
+    if name != "rknn" or sys.version_info[:2] <= NEWEST_FOR_RKNN:
+        return Path(sys.executable), {
+            "python": platform.python_version(),
+            "abi": sysconfig.get_config_var("SOABI"),
+            "base": sys.base_prefix,
+        }
+    source = python_source()
+    hashes = " ".join(file.sha256 for file in source.files)
+
+    def build(folder: Path) -> None:
+        sources.unpack(console, source, folder / "python")
+
+    made = build_once("python", {"files": hashes}, build, notify=console.info)
+    return made / "python" / "bin" / "python3", {"python": source.version, "files": hashes}
+
+
+def python_source() -> Source:
+    """The Python that rknn-toolkit2 gets on this machine where it has no build for ours."""
+    return config.load().sources[f"cpython-{platform.machine()}"]
+
+
 def unfit_for(name: str) -> UserError | None:
     """Why this machine cannot have the environment ``name``; None when it can.
 
-    rknn-toolkit2 2.3.2 comes as wheels for x86-64 and ARM64 Linux and Python up to 3.12.
+    rknn-toolkit2 2.3.2 comes as wheels for x86-64 and ARM64 Linux alone.
     """
     if name != "rknn":
         return None
@@ -106,11 +131,22 @@ def unfit_for(name: str) -> UserError | None:
             f"{platform.machine()}; it is needed to make .rknn models",
             hint="run the conversion in a Linux container or on another machine",
         )
-    if sys.version_info[:2] > (3, 12):
+    return None
+
+
+def unavailable(console: Console, name: str) -> UserError | None:
+    """Why the environment ``name`` cannot be made here and now; None when its Python is there."""
+    reason = unfit_for(name)
+    if reason is not None:
+        return reason
+    try:
+        _interpreter(console, name)
+    except UserError as error:
         return UserError(
-            f"rknn-toolkit2 2.3.2 has no build for Python {platform.python_version()}; "
-            "it is needed to make .rknn models",
-            hint="run ./inv with Python 3.10, 3.11 or 3.12",
+            f"rknn-toolkit2 has no build for Python {platform.python_version()}, and: "
+            f"{error.message}",
+            hint="run ./inv with Python 3.10, 3.11 or 3.12 (PYTHON=python3.12 ./inv), or let it "
+            "download one",
         )
     return None
 

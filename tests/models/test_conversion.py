@@ -383,14 +383,7 @@ def test_a_crash_inside_the_environment_keeps_its_traceback(
     assert str(log) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("platform", "machine", "version", "reason"),
-    [
-        ("darwin", "arm64", (3, 11, 0), "Linux only"),
-        ("linux", "riscv64", (3, 11, 0), "Linux only"),
-        ("linux", "x86_64", (3, 13, 0), "no build for Python"),
-    ],
-)
+@pytest.mark.parametrize(("platform", "machine"), [("darwin", "arm64"), ("linux", "riscv64")])
 def test_a_machine_that_rknn_toolkit_does_not_know_is_told(
     config: Config,
     console: Console,
@@ -398,16 +391,13 @@ def test_a_machine_that_rknn_toolkit_does_not_know_is_told(
     monkeypatch: pytest.MonkeyPatch,
     platform: str,
     machine: str,
-    version: tuple[int, int, int],
-    reason: str,
 ) -> None:
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(sys, "version_info", version)
     monkeypatch.setattr("platform.machine", lambda: machine)
     problem = environment.unfit_for("rknn")
-    assert problem is not None and reason in problem.message
+    assert problem is not None and "Linux only" in problem.message
     assert environment.unfit_for("models") is None
-    with pytest.raises(UserError, match=reason):
+    with pytest.raises(UserError, match="Linux only"):
         convert._wants_npu(console, job, True)
     assert convert._wants_npu(console, job, None) is False
 
