@@ -33,6 +33,7 @@ SIZES = {"models": "0.4 GB", "rknn": "0.6 GB", "report": "0.2 GB"}
 WORKER = "pico_image.models.worker"
 #: The newest Python that rknn-toolkit2 2.3.2 has wheels for.
 NEWEST_FOR_RKNN = (3, 12)
+ANOTHER_PYTHON = "run ./inv with Python 3.10, 3.11 or 3.12 (PYTHON=python3.12 ./inv)"
 
 
 def lock_file(name: str) -> Path:
@@ -63,7 +64,7 @@ def environment(console: Console, name: str) -> Path:
             console.run(
                 [python, "-m", "venv", folder / "venv"],
                 what=f"make a Python environment for the {name} converter",
-                hint="install the package python3-venv",
+                hint="install the package python3-venv" if "base" in identity else ANOTHER_PYTHON,
             )
             console.run(
                 [
@@ -145,8 +146,7 @@ def unavailable(console: Console, name: str) -> UserError | None:
         return UserError(
             f"rknn-toolkit2 has no build for Python {platform.python_version()}, and: "
             f"{error.message}",
-            hint="run ./inv with Python 3.10, 3.11 or 3.12 (PYTHON=python3.12 ./inv), or let it "
-            "download one",
+            hint=ANOTHER_PYTHON,
         )
     return None
 
