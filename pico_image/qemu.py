@@ -28,6 +28,9 @@ from pico_image.terminal import attach
 RAM_MIB = 64
 BOOT_SECONDS = 120.0
 POWEROFF_SECONDS = 60.0
+#: Words before a command (our process id, then the command itself) that end it with us. The shell
+#: looks whether we are still there: the kernel tells nobody of a death before setpriv asked.
+LEASH = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ $PPID = "$0" ] && exec "$@"')
 #: Said by the kernel when a shutdown came to its end.
 POWERED_OFF = "reboot: Power down"
 #: The initramfs's line to its end: the console brings it in pieces, and its end has the reason.
@@ -230,7 +233,7 @@ def boot(
         console.info(f"console log: {log}")
         # Its own session: Ctrl-C ends this program, which then ends QEMU in order. Where this
         # program is killed, the kernel does: a forgotten machine takes a whole core for ever.
-        leash = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        leash = [*LEASH, str(os.getpid())] if shutil.which(LEASH[0]) else []
         child = subprocess.Popen(
             [*leash, *command],
             stdin=subprocess.PIPE,
