@@ -201,6 +201,7 @@ class Engine:
         except (
             requests.ConnectionError,
             requests.Timeout,
+            requests.exceptions.ChunkedEncodingError,  # in the middle of a file's stream
             urllib3.exceptions.HTTPError,
             BrokenPipeError,
             ConnectionError,

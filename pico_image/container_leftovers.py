@@ -13,8 +13,8 @@ from pico_image.console import Console
 from pico_image.container import PROJECT, Engine
 from pico_image.errors import UserError
 
-#: dockerd itself waits 10 s for a container's programs before it kills them.
-REMOVE_SECONDS = 20.0
+#: dockerd itself waits 10 s for a container's programs before it kills them, a busy one longer.
+REMOVE_SECONDS = 60.0
 
 
 def remove_orphans(engine: Engine, console: Console) -> None:

@@ -206,16 +206,22 @@ def _ping(engine: Engine) -> None:
 
 def _discard(engine: Engine, console: Console, container: Container) -> None:
     """Kill and remove; never waits longer than two short questions to the engine."""
-    patient = engine.watch_for(DISCARD_SECONDS)
-    for _ in range(2):
+    give_up = time.monotonic() + 2 * DISCARD_SECONDS
+    unanswered = 0
+    while unanswered < 2 and (left := give_up - time.monotonic()) > 0:
         try:
+            patient = engine.watch_for(min(DISCARD_SECONDS, 1 + int(left)))
             patient.api.remove_container(str(container.id), force=True)
             return
         except docker.errors.NotFound:
             return
-        except (docker.errors.APIError, requests.RequestException) as error:
-            # A busy engine can take longer than the short timeout to remove; ask once more.
+        except docker.errors.APIError as error:
+            # 409: a busy engine is still at what it did not answer in time.
             console.log(f"container {container.id} could not be removed yet: {error}")
+            time.sleep(0.2)
+        except requests.RequestException as error:
+            console.log(f"container {container.id} could not be removed yet: {error}")
+            unanswered += 1
 
 
 def shown(

@@ -183,6 +183,8 @@ def prepared(
         notify=console.info,
     ):
         yield _prepare(console, config, variant, options, models, engine, origin, name)
+        # Once more: a slow engine still makes what a killed run asked for while this one begins.
+        container_leftovers.remove_orphans(engine, console)
 
 
 def _prepare(

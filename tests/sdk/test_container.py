@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from docker.models.containers import Container
 
 from pico_image import (
@@ -99,6 +100,18 @@ def test_engine_of_another_architecture(tmp_path: Path) -> None:
         assert engine.platform == "linux/amd64"
         found = {finding.name: finding.ok for finding in container.findings()}
         assert found == {"container engine": True, "engine's architecture": False}
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_engine_that_goes_away_within_an_answer(tmp_path: Path) -> None:
+    """A stream of files that ended in the middle came out as a bug of ours."""
+    with (
+        fake_engine.answering(tmp_path / "docker.sock"),
+        contextlib.closing(Engine.connect()) as engine,
+        pytest.raises(EngineLost, match="stopped answering while we wanted to read"),
+        engine.guard("read"),
+    ):
+        raise requests.exceptions.ChunkedEncodingError
 
 
 @loses_connections  # the SDK leaves the files of contexts open, too
