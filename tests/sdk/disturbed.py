@@ -26,7 +26,7 @@ from tests.killing import FORKS, Child
 from tests.sdk.conftest import VARIANT, Project
 
 #: For a build to come to its point or its end; it takes about three seconds.
-PATIENCE = 180.0
+PATIENCE = 600.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,16 +82,26 @@ def test_matrix_is_interrupted(built_project: Project, console: Console) -> None
     built_project.knob("hang uboot")
     config = built_project.config
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer = threading.Timer(6, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    over = threading.Event()
+
+    def interrupt_when_it_hangs() -> None:
+        logs = built_project.output / "second/logs"
+        while not over.wait(0.1):
+            if any("hanging in uboot" in log.read_text() for log in logs.glob("build-all-*")):
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    watcher = threading.Thread(target=interrupt_when_it_hangs)
+    watcher.start()
     try:
         with pytest.raises(KeyboardInterrupt):
             sdk_tools.build_all(console, config, [config.variant("second")], built_project.options)
     finally:
-        timer.cancel()
+        over.set()
+        watcher.join()
         signal.signal(signal.SIGINT, before)
     # A busy engine may still be removing what it was told to remove.
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 60
     while built_project.engine.client.containers.list(all=True, ignore_removed=True):
         assert time.monotonic() < give_up
         time.sleep(0.1)

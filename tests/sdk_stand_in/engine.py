@@ -69,12 +69,15 @@ class TestEngine:
         self.gateway = gateway(number)
         self.port = free_port()
         self.url = f"unix://{self.folder}/docker.sock"
-        self.tcp = f"tcp://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         self._drivers: tuple[str, ...] = ("overlay2", "vfs")
         subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], check=True)
         subprocess.run(["ip", "addr", "add", f"{self.gateway}/24", "dev", self.bridge], check=True)
         subprocess.run(["ip", "link", "set", self.bridge, "up"], check=True)
+
+    @property
+    def tcp(self) -> str:
+        return f"tcp://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Start, with the fast storage driver where the file system allows it.
@@ -86,6 +89,8 @@ class TestEngine:
                 if self._start(driver):
                     self._drivers = (driver,)
                     return
+                if len(self._drivers) > 1:  # nobody knows its port yet, which may be taken by now
+                    self.port = free_port()
         log = (self.folder / "log").read_text(errors="replace")[-2000:]
         raise RuntimeError(f"dockerd did not start:\n{log}")
 
@@ -130,10 +135,14 @@ class TestEngine:
     def kill(self) -> None:
         """As a power cut: the engine and all that it runs are gone at once."""
         self.kill_daemon()
-        for pid in processes_of(self.folder):
-            for child in (*_children(pid), pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGKILL)
+        # Until there is none: one may be started while they are looked for, and takes a while to
+        # go. Those that the next dockerd still met would not be gone at once.
+        while pids := processes_of(self.folder):
+            for pid in pids:
+                for child in (*_children(pid), pid):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(child, signal.SIGKILL)
+            time.sleep(0.01)
         for name in ("pid", "docker.sock"):
             (self.folder / name).unlink(missing_ok=True)
 

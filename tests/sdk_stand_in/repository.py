@@ -116,10 +116,33 @@ def make_repository(folder: Path) -> str:
 @contextlib.contextmanager
 def served(base: Path, address: str) -> Iterator[str]:
     """Serve the repositories below ``base`` as git://; the URL before their names."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        port = probe.getsockname()[1]
-    daemon = subprocess.Popen(
+    for _ in range(3):  # between the choice and the daemon's own binding a port may be taken
+        with socket.socket() as probe:
+            probe.bind((address, 0))
+            port = int(probe.getsockname()[1])
+        daemon = _daemon(base, address, port)
+        if _listens(daemon, address, port):
+            break
+    try:
+        assert daemon.poll() is None, "git daemon did not start"
+        yield f"git://{address}:{port}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(daemon.pid, 15)
+        daemon.wait()
+
+
+def _listens(daemon: subprocess.Popen[bytes], address: str, port: int) -> bool:
+    """Wait until it takes connections; False when it ended instead."""
+    while daemon.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _daemon(base: Path, address: str, port: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
         [
             *("git", "-c", "safe.directory=*", "daemon", "--export-all", f"--base-path={base}"),
             *(f"--listen={address}", f"--port={port}", "--reuseaddr", str(base)),
@@ -130,12 +153,3 @@ def served(base: Path, address: str) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
-    try:
-        for _ in range(100):
-            with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
-                break
-            time.sleep(0.05)
-        yield f"git://{address}:{port}"
-    finally:
-        os.killpg(daemon.pid, 15)
-        daemon.wait()
