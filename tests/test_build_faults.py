@@ -31,7 +31,8 @@ from pico_image.console import Console
 from pico_image.errors import UserError
 from tests.app.cards import model_folder
 from tests.emulator.conftest import Kit, kit, output
-from tests.killing import MORE, Child, chance
+from tests.killing import MORE, Child, Moments, chance
+from tests.test_sources import impatient
 
 __all__ = ["chance", "kit", "output"]  # fixtures
 
@@ -77,6 +78,7 @@ def test_a_killed_image_build_is_finished_by_the_next_to_the_same_bytes(
     monkeypatch.setenv("PICO_OUTPUT_DIR", str(tmp_path / "killed"))
     images = emulator_images(kit)
     hits, tries, stages = 0, 0, set()
+    moments = Moments(chance, took)
     while hits < IMAGE_KILLS:
         tries += 1
         assert tries < 2 * IMAGE_KILLS + 10, "too few kills came before the end"
@@ -85,8 +87,9 @@ def test_a_killed_image_build_is_finished_by_the_next_to_the_same_bytes(
         if chance.random() < 0.5 and images.exists():
             shutil.rmtree(images.parent)
         child = Child(_build_image, parts, models[which])
-        hit = child.kill_after(chance.uniform(0, took), tools=chance.random() < 0.5)
-        hits, took = hits + hit, took if hit else min(took, child.lasted)
+        hit = child.kill_after(moments.next(), tools=chance.random() < 0.5)
+        moments.learn(hit, child)
+        hits += hit
         found = [path for path in images.glob("*") if path.is_file() and path.name[0] != "."]
         stages.add(tuple(sorted(path.name for path in found)))
         for path in found:
@@ -181,7 +184,7 @@ def test_a_killed_recipe_is_done_again_whole(
     (tmp_path / "wanted").mkdir()
     _many_files(tmp_path / "wanted")
     wanted = files.sha256_tree([tmp_path / "wanted"])
-    took = Child(_build_once).wait()
+    moments = Moments(chance, Child(_build_once).wait())
     hits = tries = 0
     while hits < CACHE_KILLS:
         tries += 1
@@ -189,8 +192,9 @@ def test_a_killed_recipe_is_done_again_whole(
         for folder in (cache / "built" / "many").glob("*/"):
             shutil.rmtree(folder)
         child = Child(_build_once)
-        hit = child.kill_after(chance.uniform(0, took), tools=True)
-        hits, took = hits + hit, took if hit else min(took, child.lasted)
+        hit = child.kill_after(moments.next(), tools=True)
+        moments.learn(hit, child)
+        hits += hit
         built = files.build_once("many", {"a": 1}, _many_files)
         (built / ".inputs.json").unlink()
         assert files.sha256_tree([built]) == wanted, f"kill {tries}"
@@ -282,7 +286,7 @@ def source(*urls: str) -> Source:
 def test_a_place_that_fails_at_any_byte_is_named_and_the_next_taken(
     server: str, cache: Path, chance: random.Random, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "STALL_SECONDS", 1.0)
+    impatient(monkeypatch, 1.0)
     for number in range(BAD_ANSWERS):
         fault = ("bit", "cut", "reset", "stall")[number % 4]
         bad = f"{server}/{fault}/{chance.randrange(len(CONTENT))}"
@@ -297,15 +301,16 @@ def test_a_place_that_fails_at_any_byte_is_named_and_the_next_taken(
 def test_a_killed_download_is_done_again_whole(
     server: str, cache: Path, chance: random.Random
 ) -> None:
-    took = Child(_fetch, f"{server}/slow").wait()
+    moments = Moments(chance, Child(_fetch, f"{server}/slow").wait())
     hits = tries = 0
     while hits < FETCH_KILLS:
         tries += 1
         assert tries < 2 * FETCH_KILLS + 10, "too few kills came before the end"
         shutil.rmtree(cache)
         child = Child(_fetch, f"{server}/slow")
-        hit = child.kill_after(chance.uniform(0, took), tools=True)
-        hits, took = hits + hit, took if hit else min(took, child.lasted)
+        hit = child.kill_after(moments.next(), tools=True)
+        moments.learn(hit, child)
+        hits += hit
         got = sources.fetch(Console(), source(f"{server}/good"))
         assert got.read_bytes() == CONTENT
         assert list(cache.rglob("*.part")) == [], "what a killed download left is still there"

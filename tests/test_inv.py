@@ -126,17 +126,23 @@ def test_python_packages_are_locked_by_hash_and_bring_no_cuda() -> None:
 
 
 def test_when_nothing_is_missing_it_adds_little(tmp_path: Path) -> None:
-    """The bound is the issue's half second; the smallest of five runs, so that load is no fault."""
+    """The bound is the issue's half second; the smallest of five runs, so that load is no fault.
+
+    Of more where that is not enough: a machine may be busy for half a minute.
+    """
     python = ROOT / ".venv" / "bin" / "python"
     if not (ROOT / ".venv" / ".made").exists():
         pytest.skip("no .venv made by ./inv")
 
-    def best(*words: str) -> float:
-        times = []
-        for _ in range(5):
-            began = time.monotonic()
-            subprocess.run(words, cwd=ROOT, capture_output=True, check=True, env=dict(os.environ))
-            times.append(time.monotonic() - began)
-        return min(times)
+    def took(*words: str) -> float:
+        began = time.monotonic()
+        subprocess.run(words, cwd=ROOT, capture_output=True, check=True, env=dict(os.environ))
+        return time.monotonic() - began
 
-    assert best("./inv", "--version") - best(str(python), "-m", "invoke", "--version") < 0.5
+    ours: list[float] = []
+    bare: list[float] = []
+    give_up = time.monotonic() + 120
+    while len(ours) < 5 or (min(ours) - min(bare) >= 0.5 and time.monotonic() < give_up):
+        ours.append(took("./inv", "--version"))
+        bare.append(took(str(python), "-m", "invoke", "--version"))
+    assert min(ours) - min(bare) < 0.5

@@ -34,7 +34,7 @@ busybox ash $2/script start
 ip -4 -o addr show usb0 >$2/board
 printf '#!/bin/sh\nenv >>%s/env\n' $2 >$2/answer
 chmod +x $2/answer
-nsenter -t $pc -n busybox udhcpc -i pc0 -q -n -t 5 -T 1 -f -s $2/answer >$2/client 2>&1 || true
+nsenter -t $pc -n busybox udhcpc -i pc0 -q -n -t 60 -T 1 -f -s $2/answer >$2/client 2>&1 || true
 busybox ash $2/script stop
 # Waits for its end; the test's own limit tells when there is none.
 while busybox pgrep -f "udhcpd $2" >/dev/null; do sleep 0.1; done

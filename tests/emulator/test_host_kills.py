@@ -22,7 +22,7 @@ from tests.app.cards import model_folder
 from tests.app.schema import validated
 from tests.emulator import killed
 from tests.emulator.conftest import Kit
-from tests.killing import PROOFS, Child, chance
+from tests.killing import PROOFS, Child, Moments, chance
 
 __all__ = ["chance"]
 
@@ -86,7 +86,7 @@ def test_a_killed_benchmark_leaves_whole_results_or_none(
 ) -> None:
     before = {path.name: sha256_file(path) for path in small.iterdir()}
     answer = place.parent / "answer"
-    took = Child(killed.benchmark, small, answer).wait()
+    moments = Moments(chance, Child(killed.benchmark, small, answer).wait())
     assert answer.read_text() == "done"
     check_whole(kept())
     hits = tries = 0
@@ -97,7 +97,7 @@ def test_a_killed_benchmark_leaves_whole_results_or_none(
         answer.unlink(missing_ok=True)
         already = kept()
         child = Child(killed.benchmark, small, answer)
-        moment = chance.uniform(0, took)
+        moment = moments.next()
         if who == "host":
             hit = child.kill_after(moment, tools=False)
         else:
@@ -105,7 +105,8 @@ def test_a_killed_benchmark_leaves_whole_results_or_none(
             child.wait()
             if answer.read_text() != "done":
                 assert "the emulated machine did not give" in answer.read_text()
-        hits, took = hits + hit, took if hit else min(took, child.lasted)
+        moments.learn(hit, child)
+        hits += hit
         new = [path for path in kept() if path not in already]
         whole = [path for path in new if not path.name.startswith(".part-")]
         check_whole(whole)

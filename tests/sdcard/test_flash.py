@@ -8,8 +8,9 @@ import os
 import random
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,22 @@ def loop(backing: Path, *options: str) -> Iterator[str]:
         yield device
     finally:
         subprocess.run([tool, "--detach", device], check=True)
+        _let_go(device, backing)
+
+
+def _let_go(device: str, backing: Path) -> None:
+    """Wait until nobody uses it: the kernel detaches it when the last one closes it.
+
+    The machine's udev looks into every new disk, and what lies below could not be unmounted then.
+    """
+    shown = Path("/sys/block") / Path(device).name / "loop/backing_file"
+    give_up = time.monotonic() + 120
+    while time.monotonic() < give_up:
+        with suppress(OSError):
+            if shown.read_text().rstrip("\n") == str(backing):
+                time.sleep(0.02)
+                continue
+        return
 
 
 @pytest.fixture(scope="module")
