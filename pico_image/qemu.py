@@ -26,8 +26,11 @@ from pico_image.files import output_dir
 from pico_image.terminal import attach
 
 RAM_MIB = 64
-BOOT_SECONDS = 120.0
-POWEROFF_SECONDS = 60.0
+#: A boot takes 5 s, a shutdown 2, most commands none; a machine of which others take the
+#: processors may need ten times as long, and what is dead mostly says so or ends before.
+BOOT_SECONDS = 300.0
+POWEROFF_SECONDS = 180.0
+COMMAND_SECONDS = 300.0
 #: Words before a command (our process id, then the command itself) that end it with us. The shell
 #: looks whether we are still there: the kernel tells nobody of a death before setpriv asked.
 LEASH = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ $PPID = "$0" ] && exec "$@"')
@@ -109,7 +112,7 @@ class Machine:
         except (BrokenPipeError, ValueError) as error:
             raise self._ended("typing on its console", "it stopped") from error
 
-    def run(self, command: str, timeout: float = 60.0) -> tuple[int, str]:
+    def run(self, command: str, timeout: float = COMMAND_SECONDS) -> tuple[int, str]:
         """Run a shell command on the console; its exit status and what it printed.
 
         The end is found by a mark that the echo of the typed line does not contain.

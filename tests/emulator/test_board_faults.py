@@ -69,7 +69,7 @@ def test_an_almost_full_card_keeps_earlier_results_and_no_part_of_a_new_one(
     names = board.run(LISTING)[1]
     # Filled from large to small blocks, to the last one; dd says itself that it ends there.
     fill = "for b in 1024k 64k 4k 1k; do dd if=/dev/zero bs=$b >>/userdata/fill 2>/dev/null; done"
-    board.run(f"({fill}); sync; df -k /userdata", 120)
+    board.run(f"({fill}); sync; df -k /userdata")
     try:
         status, text = board.run(BENCH)
         assert status == 2, text
@@ -124,7 +124,7 @@ def test_memory_that_is_refused_is_told_by_the_runner(board: Machine) -> None:
     """TensorFlow Lite throws std::bad_alloc then: "killed by signal 6" was all that one read."""
     large = f"{MODELS}/large"
     command = f"neon-runner --model {large}/fp32.tflite --image {large}/images/red.png"
-    status, text = board.run(f"(ulimit -v 16000; {command} --card {large}/model.json)", 120)
+    status, text = board.run(f"(ulimit -v 16000; {command} --card {large}/model.json)")
     assert status == 1, text
     assert "neon-runner: error: not enough memory for the model's tensors and packed" in text, text
 
@@ -141,10 +141,9 @@ def test_no_memory_left_is_told_and_the_machine_lives_on(board: Machine) -> None
         # Marked as the first to go: under 6 MB the kernel was seen to take the shell instead.
         board.run(
             f"(echo 1000 >/proc/self/oom_score_adj; while [ {free} -gt 16000 ]; do "
-            "dd if=/dev/zero bs=64k count=4 2>/dev/null >>/tmp/memory/taken || break; done)",
-            120,
+            "dd if=/dev/zero bs=64k count=4 2>/dev/null >>/tmp/memory/taken || break; done)"
         )
-        status, text = board.run(f"awk '/MemAvailable/' /proc/meminfo; {LARGE}", 120)
+        status, text = board.run(f"awk '/MemAvailable/' /proc/meminfo; {LARGE}")
         assert status != 0, text
         assert re.search(r"^npu-bench: FAILED: large CPU \w+: .*memory", text, re.MULTILINE), text
         # The kernel ended runners, which ask for it, and not the shell.

@@ -114,7 +114,8 @@ def test_the_benchmark_at_boot_obeys_its_settings(machine: Machine) -> None:
         output_of(
             machine,
             "mount -t tmpfs none /mnt && printf '#!/bin/sh\\n"
-            "echo ran with $*\\n>/tmp/ran\\nsleep 600\\n' >/mnt/npu-bench && "
+            # With its own line break in the same write: the prompt may come just before it.
+            'echo "\\nran with $*"\\n>/tmp/ran\\nsleep 600\\n\' >/mnt/npu-bench && '
             "chmod +x /mnt/npu-bench",
         )
         output_of(machine, "printf 'AT_BOOT=no\\n' >/etc/npu-bench.conf")
@@ -198,9 +199,9 @@ def test_damaged_userdata_is_repaired_or_replaced_in_memory_and_the_boot_goes_on
         stream.seek(table["userdata"].offset)
         stream.write(b"\xff" * (table["userdata"].size or 0))  # nothing left to repair
     with emulator.boot(kit.console, card) as machine:
-        machine.wait_for(r"mounts: oem repaired", 120)
-        machine.wait_for(r"mounts: userdata could not be repaired", 120)
-        machine.wait_for(r"userdata is in memory for now: .* is lost", 120)
+        machine.wait_for(r"mounts: oem repaired")
+        machine.wait_for(r"mounts: userdata could not be repaired")
+        machine.wait_for(r"userdata is in memory for now: .* is lost")
         machine.wait_for_shell()
         assert "/dev/mmcblk0p5 /oem ext4" in machine.run("cat /proc/mounts")[1]
         assert machine.run("mkdir /userdata/bench && echo x >/userdata/bench/x")[0] == 0

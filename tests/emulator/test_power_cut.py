@@ -67,7 +67,7 @@ MOST = 100
 
 def _check(machine: Machine, reported: set[str]) -> None:
     """Everything reported is on the card and whole; nothing there is half a result."""
-    _, text = machine.run(LOOK, 120)
+    _, text = machine.run(LOOK)
     count, found = _found(text)
     assert count == len(found), f"{count - len(found)} empty results"
     missing = sorted(reported - found)
@@ -106,11 +106,11 @@ def test_results_that_were_reported_survive_every_power_cut(kit: Kit, card: Path
             # Old ones go now and then, so that deletions are cut too and the card never fills.
             if len(reported) > MOST:
                 machine.send("rm -f /userdata/bench/*.json; sync; echo removed")
-                machine.wait_for(r"^removed\r?$", 60)
+                machine.wait_for(r"^removed\r?$")
                 reported.clear()
             began = len(machine.transcript())
             machine.send("write-results")
-            machine.wait_for(REPORTED.pattern, 60)
+            machine.wait_for(REPORTED.pattern)
             time.sleep(chance.uniform(0.0, 1.5))
             machine.kill()
             # The last line may itself be cut short: only a whole one is a report.

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from pico_image import config as configuration
-from pico_image import emulator, native, remote_server
+from pico_image import emulator, native, remote_server, remote_ssh
 from pico_image.config_schema import Variant
 from pico_image.console import Console
 from pico_image.cross import Toolchain
-from pico_image.qemu import Machine
+from pico_image.qemu import Machine, MachineEnded
 from pico_image.remote_ssh import Connection
 from tests import port_scan
 from tests.app.cards import model_folder
@@ -98,12 +98,28 @@ def booted(folder: Path) -> Iterator[Board]:
             authorized_keys=key.with_suffix(".pub").read_text(),
         )
         card = emulator.working_copy(images / "sdcard.img", folder)
-        forwards = dict(zip(port_scan.PORTS, free_ports(len(port_scan.PORTS)), strict=True))
-        there = [(outside, inside) for inside, outside in forwards.items()]
-        with emulator.boot(console, card, forward=there) as machine:
-            machine.wait_for_shell(300)
+        # An emulated board whose processor others take as well may be long over a key exchange.
+        patch.setattr(remote_ssh, "CONNECT_SECONDS", 120)
+        with _at_its_shell(console, card) as (machine, forwards):
             connection = Connection(console, "127.0.0.1", port=forwards[22], identity=key)
             yield Board(connection, machine, folder, programs, forwards)
+
+
+@contextlib.contextmanager
+def _at_its_shell(console: Console, card: Path) -> Iterator[tuple[Machine, dict[int, int]]]:
+    """The booted machine and its forwarded ports: others when one of them is taken by then."""
+    with contextlib.ExitStack() as stack:
+        for tries_left in (2, 1, 0):
+            forwards = dict(zip(port_scan.PORTS, free_ports(len(port_scan.PORTS)), strict=True))
+            there = [(outside, inside) for inside, outside in forwards.items()]
+            machine = stack.enter_context(emulator.boot(console, card, forward=there))
+            try:
+                machine.wait_for_shell()
+                break
+            except MachineEnded as error:
+                if not tries_left or "host forwarding rule" not in str(error):
+                    raise
+        yield machine, forwards
 
 
 class Line:
