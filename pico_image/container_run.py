@@ -94,6 +94,16 @@ def run(
             _discard(engine, console, container)
 
 
+def killed(status: int) -> str | None:
+    """The hint for the status of a container whose first program got SIGKILL; None for another."""
+    if status != 128 + signal.SIGKILL:
+        return None
+    return (
+        "its container was killed from outside (`docker kill`, an engine that was stopped, a "
+        "machine without memory): run the same command again, what was finished is kept"
+    )
+
+
 def output_of(
     engine: Engine,
     console: Console,
@@ -110,7 +120,9 @@ def output_of(
         engine, console, image, command, what=what, mounts=mounts, env=env, on_line=lines.append
     )
     if ended.status != 0:
-        raise CommandError(what, ended.status, "\n".join(lines[-5:]), console.log_path)
+        raise CommandError(
+            what, ended.status, "\n".join(lines[-5:]), console.log_path, hint=killed(ended.status)
+        )
     return lines
 
 

@@ -137,7 +137,8 @@ def _not_fetched(origin: Origin, lines: list[str], status: int, log: Path | None
             hint="check the engine's network and proxy, name a mirror with --sdk-url, or a "
             "checkout that you have with --sdk-path; what came already is kept",
         )
-    return CommandError("fetch the SDK", status, "\n".join(lines[-12:]), log)
+    hint = container_run.killed(status)
+    return CommandError("fetch the SDK", status, "\n".join(lines[-12:]), log, hint=hint)
 
 
 # -- the user's own checkout ----------------------------------------------------------
@@ -230,7 +231,10 @@ def copy_path(engine: Engine, console: Console, image: str, volume: str, path: P
                     mounts=[Mount(volume, "/build")],
                 )
                 if ended.status != 0:
-                    raise CommandError("remove old files", ended.status, "", console.log_path)
+                    hint = container_run.killed(ended.status)
+                    raise CommandError(
+                        "remove old files", ended.status, "", console.log_path, hint=hint
+                    )
             volumes.put(engine, image, volume, changed, "sdk")
             content = json.dumps(listing, sort_keys=True).encode()
             volumes.put(engine, image, volume, {"sdk.files": Entry(content)})

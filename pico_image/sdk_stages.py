@@ -22,8 +22,6 @@ SCRIPT = "/src/docker/sdk-stage.sh"
 #: this SDK asks for; its tree alone takes about 5 when unpacked.
 FIRST_BYTES = 15 * 10**9
 LATER_BYTES = 2 * 10**9
-#: Status of a container whose first program got SIGKILL.
-KILLED = 128 + 9
 
 
 @dataclass(frozen=True)
@@ -247,10 +245,7 @@ def explained(
 ) -> CommandError:
     """The error for a program of the SDK that failed: telling lines, log, remedy if known."""
     known = _recognised(ended, lines)
-    if known is None and ended.status == KILLED:
-        hint = (
-            "its container was killed from outside (`docker kill`, an engine that was stopped, a "
-            "machine without memory): run the same command again, what was finished is kept"
-        )
+    if known is None:
+        hint = container_run.killed(ended.status) or hint
     tail = "\n".join(buildroot_log.relevant(list(lines)))
     return CommandError(what, ended.status, tail, log, hint=known.remedy if known else hint)

@@ -117,7 +117,8 @@ def legal_info(
                 hint=f"invoke build-image --variant {variant.name}, then this again",
             )
         if ended.status != 0:
-            raise CommandError("make legal-info", ended.status, "", console.log_path)
+            hint = container_run.killed(ended.status)
+            raise CommandError("make legal-info", ended.status, "", console.log_path, hint=hint)
         archive = volumes.read(site.engine, site.image, site.volume, "legal-info.tar")
     if archive is None:
         raise UserError("the container left no legal-info.tar", hint="see the log")

@@ -412,6 +412,24 @@ def test_fetch_goes_on_where_it_was_cut_off(
     assert "Receiving objects" not in text
 
 
+def test_fetch_killed_from_outside_is_told_as_that(
+    project: Project, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the stages told: test_sdk_kills failed when its blow met the checkout."""
+    project.remove_volumes()
+
+    def kill(text: str) -> None:
+        Console.log(console, text)
+        if text.startswith("@files 0 "):
+            for container in project.engine.client.containers.list(ignore_removed=True):
+                container.kill()
+
+    monkeypatch.setattr(console, "log", kill)
+    with pytest.raises(CommandError, match="failed with status 137") as caught:
+        project.build(console)
+    assert "killed from outside" in str(caught.value)
+
+
 def test_checkout_that_was_cut_off_is_made_whole(
     built_project: Project, console: Console, golden: dict[str, bytes]
 ) -> None:
