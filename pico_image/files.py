@@ -278,7 +278,8 @@ def build_once(
                     f"the cache folder {base} was removed while {name} was being built",
                     hint="run it again; remove a cache only when nothing uses it",
                 ) from error
-            shutil.rmtree(working, ignore_errors=True)
+            with contextlib.suppress(OSError):  # what Ctrl-C ended may still be about to end
+                remove_tree(working)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise UserError(
                     f"no space left while building {name} under {base}",

@@ -93,6 +93,27 @@ def test_an_interrupted_build_leaves_nothing_to_be_taken_for_whole(own_cache: Pa
     assert left == []
 
 
+def test_an_interrupted_build_leaves_nothing_of_tools_that_end_later(own_cache: Path) -> None:
+    """As compilers do that make has started: Ctrl-C ends them, and nobody waits for them."""
+
+    def tool(folder: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            for number in range(300):
+                (folder / f"{number}.o").touch()
+                time.sleep(0.001)
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+
+        def interrupted(folder: Path) -> None:
+            pool.submit(tool, folder)
+            raise KeyboardInterrupt
+
+        for _ in range(20):
+            with pytest.raises(KeyboardInterrupt):
+                files.build_once("thing", {}, interrupted)
+            assert list(own_cache.rglob("*.part")) == []
+
+
 def test_what_a_killed_build_left_is_removed_by_the_next(own_cache: Path) -> None:
     first = files.build_once("thing", {}, lambda folder: None)
     left = first.with_name(f"{first.name}.abc.part")
