@@ -10,8 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import synthetic_results
+
+#: The same examples in every run, and a busy machine is no fault: by default an example has 200 ms
+#: (the compiled programs that some start take a tenth of it) and all of them a second to be made.
+settings.register_profile(
+    "pico",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("pico")
 
 #: With CI=true only tests with one of these marks may skip.
 MAY_SKIP = ("online", "board", "external")

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pico_image import emulator_base
@@ -63,7 +63,7 @@ sizes = st.integers(min_value=4, max_value=4096).map(lambda kib: f"{kib * 4}K")
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789_-", min_size=1, max_size=31)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     parts=st.lists(
         st.tuples(sizes, st.integers(0, 64), names, st.sampled_from(["", "ro", "lk", "rolk"])),
@@ -93,7 +93,7 @@ def test_agrees_with_the_host_on_any_layout(
     ]
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(st.binary(max_size=200).map(lambda tail: b"blkdevparts=mmcblk0:" + tail))
 def test_survives_any_bytes(program: Path, line: bytes) -> None:
     # A sanitizer's complaint ends the program with 1 and its report.

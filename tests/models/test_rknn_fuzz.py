@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pico_image.errors import UserError
@@ -15,13 +15,7 @@ from pico_image.models import rknn_file
 from tests.app import rknn_writer
 
 #: A fixed budget, the same examples in every run.
-FIXED = settings(
-    max_examples=400,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+FIXED = settings(max_examples=400)
 GOOD = rknn_writer.rknn(32, 10)
 BODY_LENGTH = int.from_bytes(GOOD[16:24], "little")
 TRAILER: dict[str, Any] = json.loads(GOOD[rknn_file.BODY + BODY_LENGTH + 8 :])

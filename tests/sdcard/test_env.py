@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pico_image.errors import UserError
@@ -50,7 +50,7 @@ def test_the_boards_environment_is_the_vendors() -> None:
     assert board_env(PartitionTable.parse(STOCK), root="rootfs", cma_mib=24) == VENDOR
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(variables)
 def test_any_variables_give_the_bytes_of_mkenvimage(
     tmp_path: Path, variables: dict[str, str]
