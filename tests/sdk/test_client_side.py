@@ -130,7 +130,8 @@ def ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     """An sshd of the test's own, and an ssh that knows it."""
     sshd = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
     if sshd is None or os.geteuid() != 0:
-        pytest.skip("needs root and an installed openssh-server, which is not started")
+        # ./inv does not install it: its package starts a server on whoever runs the tests.
+        pytest.skip("needs root and an installed openssh-server (.ci/run has it)")
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     folder = tmp_path / "ssh"
     folder.mkdir(mode=0o700)
@@ -138,12 +139,13 @@ def ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True
         )
-    port = engines.free_port()
     (folder / "sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
+        f"ListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n"
         f"AuthorizedKeysFile {folder}/me.pub\nStrictModes no\nUsePAM no\n"
         "PermitRootLogin prohibit-password\n"
     )
+    command: list[str | Path] = [sshd, "-D", "-e", "-f", folder / "sshd_config", "-p"]
+    server, port = _listening(command, folder / "log")
     (folder / "config").write_text(
         f"Host pico-engine\n HostName 127.0.0.1\n Port {port}\n IdentityFile {folder}/me\n"
         f" IdentitiesOnly yes\n UserKnownHostsFile {folder}/known\n"
@@ -155,16 +157,21 @@ def ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     program.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {folder}/config "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([sshd, "-D", "-e", "-f", folder / "sshd_config"], stderr=log)
     try:
-        for _ in range(100):
-            assert server.poll() is None, (folder / "log").read_text()
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            time.sleep(0.1)
         yield folder / "config"
     finally:
         server.terminate()
         server.wait()
+
+
+def _listening(command: list[str | Path], log: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """The server that ``command`` and a port start, when it listens, and its port."""
+    for _ in range(3):  # between the choice and the server's own binding a port may be taken
+        port = engines.free_port()
+        with log.open("ab") as stream:
+            server = subprocess.Popen([*command, str(port)], stderr=stream)
+        while server.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return server, port
+            time.sleep(0.05)
+    raise AssertionError(f"the SSH server did not start:\n{log.read_text()}")

@@ -39,8 +39,7 @@ from tests.sdk.test_sdk_faults import (
 )
 from tests.sdk_stand_in import base_image, podman, registry, repository
 
-#: Not installed, it is left out even in CI: Docker is the engine that everything is tested with.
-pytestmark = [pytest.mark.docker, pytest.mark.external]
+pytestmark = pytest.mark.docker
 ALL = ["uboot", "kernel", "rootfs", "firmware"]
 __all__ = ["interruptible", "lost_connections"]
 
