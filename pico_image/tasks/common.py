@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invoke.context import Context
 from invoke.exceptions import Exit
 
 from pico_image.console import Console
@@ -109,19 +108,25 @@ def at_site(*without: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     defaults = {name: value for name, value in SITE_DEFAULTS.items() if name not in without}
 
     def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
-        @guarded
-        @functools.wraps(body)
-        def run(invoked: Context, /, **given: Any) -> Any:
-            flags = {name: given.pop(name, default) for name, default in defaults.items()}
-            site = Site({**SITE_DEFAULTS, **flags}, verbose=given.pop("verbose", False))
-            return body(invoked, site, **given)
-
         first, _, *own = inspect.signature(body).parameters.values()
         added = [
             inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
             for name, default in {**defaults, "verbose": False}.items()
         ]
-        run.__dict__["__signature__"] = inspect.Signature([first, *own, *added])
+        signature = inspect.Signature([first, *own, *added])
+
+        @guarded
+        @functools.wraps(body)
+        def run(*arguments: Any, **options: Any) -> Any:
+            bound = signature.bind(*arguments, **options)
+            bound.apply_defaults()
+            given = dict(bound.arguments)
+            context = given.pop(first.name)
+            flags = {name: given.pop(name) for name in defaults}
+            site = Site({**SITE_DEFAULTS, **flags}, verbose=given.pop("verbose"))
+            return body(context, site, **given)
+
+        run.__dict__["__signature__"] = signature
         return run
 
     return decorate
