@@ -24,13 +24,15 @@ from PIL import Image
 
 from benchmarks import counting
 from benchmarks.instructions import hottest
-from pico_image import config, native
-from pico_image.console import Console
-from pico_image.cross import Toolchain, cmake_build
-from pico_image.errors import CheckFailed, UserError
-from pico_image.files import ROOT, build_once, output_dir, sha256_tree, write_text
+from pico_image.base.cache import build_once
+from pico_image.base.console import Console
+from pico_image.base.errors import CheckFailed, UserError
+from pico_image.base.files import ROOT, output_dir, sha256_tree, write_text
+from pico_image.compile import libraries
+from pico_image.compile.toolchain import Toolchain, cmake_build
+from pico_image.config import configuration
 from pico_image.models import convert
-from tests.arm import run_arm
+from tests.support.arm import run_arm
 
 MODEL = "efficientnet-lite0"
 PHOTOGRAPH = "china.jpg"
@@ -53,11 +55,11 @@ class Row:
     hottest: list[tuple[str, float]]
 
 
-def tools(console: Console, settings: config.Config) -> Path:
+def tools(console: Console, settings: configuration.Config) -> Path:
     """A folder with ``around-tool`` and the runners, built like what ships."""
     toolchain = Toolchain()
-    tflite = native.tflite(console, settings, toolchain)
-    images = native.image_libraries(console, settings, toolchain)
+    tflite = libraries.tflite(console, settings, toolchain)
+    images = libraries.image_libraries(console, settings, toolchain)
     inputs = {"app": sha256_tree([ROOT / "app"]), "tflite": tflite.name, "images": images.name}
 
     def build(folder: Path) -> None:
@@ -170,7 +172,7 @@ def markdown(rows: list[Row]) -> str:
 
 def compare(console: Console) -> dict[str, Any]:
     """Count every input; the result as plain data."""
-    settings = config.load()
+    settings = configuration.load()
     build, model = tools(console, settings), convert.convert(console, settings, MODEL)
     with tempfile.TemporaryDirectory(prefix="around-") as name:
         folder = Path(name)

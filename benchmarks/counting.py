@@ -2,7 +2,7 @@
 
 A count is exact and repeatable, which a time under emulation is not; it is no time either. An
 emulator that counts runs the program of a Cortex-A7: the same kernels are selected as on the
-board because ``/proc/cpuinfo`` says so (tests/arm.py).
+board because ``/proc/cpuinfo`` says so (tests/support/arm.py).
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pico_image.console import Console
-from pico_image.errors import CheckFailed, UserError
-from pico_image.files import build_once, sha256_file
-from tests import arm
+from pico_image.base.cache import build_once
+from pico_image.base.console import Console
+from pico_image.base.errors import CheckFailed, UserError
+from pico_image.base.files import sha256_file
+from tests.support import arm
 
 SOURCE = Path(__file__).with_name("instruction_counts") / "count_plugin.c"
 

@@ -23,11 +23,11 @@ from typing import Any
 
 from benchmarks import counting, models, sides
 from benchmarks.counting import Counted
-from pico_image.config import Config, load
-from pico_image.console import Console
-from pico_image.cross import Toolchain
-from pico_image.errors import CheckFailed, UserError
-from pico_image.files import output_dir, sha256_file, write_text
+from pico_image.base.console import Console
+from pico_image.base.errors import CheckFailed, UserError
+from pico_image.base.files import output_dir, sha256_file, write_text
+from pico_image.compile.toolchain import Toolchain
+from pico_image.config.configuration import Config, load
 
 NETWORKS = ("mobilenet-v2", "efficientnet-lite0")
 #: Largest allowed share of the wheel's instructions.

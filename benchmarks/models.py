@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pico_image.config import Config
-from pico_image.console import Console
+from pico_image.base.console import Console
+from pico_image.config.configuration import Config
 from pico_image.models import convert
 
 #: MobileNetV2 has random weights: no package registry carries trained ones, and the number of

@@ -28,10 +28,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pico_image.console import Console
-from pico_image.errors import UserError
-from pico_image.sdcard import PartitionTable, board_env, compose, env_image, flash
-from pico_image.sdcard.composing import Composed
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.card.compose import Composed, compose
+from pico_image.card.env import board_env, env_image
+from pico_image.card.flash import flash
+from pico_image.config.partitions import PartitionTable
 
 LAYOUT = (
     "mmcblk1:32K(env),512K@32K(idblock),256K(uboot),32M(boot),128M(oem),128M(userdata),1G(rootfs)"

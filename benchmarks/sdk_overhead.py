@@ -21,12 +21,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from pico_image import config as configuration
-from pico_image import container_run, sdk, volumes
-from pico_image.console import Console
-from pico_image.container import PROJECT, Engine, Mount
-from pico_image.files import ROOT
-from pico_image.sdk_site import Options
+from pico_image.base.console import Console
+from pico_image.base.files import ROOT
+from pico_image.config import configuration
+from pico_image.engine import run, volumes
+from pico_image.engine.client import PROJECT, Engine, Mount
+from pico_image.sdk import backend
+from pico_image.sdk.workspace import Options
 from tests.sdk_stand_in import base_image, repository
 from tests.sdk_stand_in.engine import TestEngine, missing
 
@@ -84,7 +85,7 @@ def measure(seconds: float, folder: Path, process: TestEngine) -> dict[str, floa
         }
         volumes.put(engine, BASE, f"{PROJECT}-dl", entries)
         began = time.monotonic()
-        sdk.build(console, config, config.variant(VARIANT), options, engine=engine)
+        backend.build(console, config, config.variant(VARIANT), options, engine=engine)
         ours = time.monotonic() - began
         volume = f"{PROJECT}-{VARIANT}-{commit[:12]}"
         source = next(
@@ -99,7 +100,7 @@ def measure(seconds: float, folder: Path, process: TestEngine) -> dict[str, floa
             f"./build.sh {stage}" for stage in STAGES
         )
         lines: list[str] = []
-        ended = container_run.run(
+        ended = run.run(
             engine,
             console,
             BASE,

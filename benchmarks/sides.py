@@ -7,11 +7,13 @@ from pathlib import Path
 
 from benchmarks.counting import Counted, count
 from benchmarks.networks import write_param
-from pico_image import native, sources
-from pico_image.config import Config
-from pico_image.console import Console
-from pico_image.cross import Toolchain, cmake_build, source_hashes, unpack_patched
-from pico_image.files import build_once, sha256_file, sha256_tree
+from pico_image import sources
+from pico_image.base.cache import build_once
+from pico_image.base.console import Console
+from pico_image.base.files import sha256_file, sha256_tree
+from pico_image.compile import libraries
+from pico_image.compile.toolchain import Toolchain, cmake_build, source_hashes, unpack_patched
+from pico_image.config.configuration import Config
 
 HERE = Path(__file__).parent
 RUNNERS = HERE / "instruction_counts"
@@ -23,7 +25,7 @@ LIBRARIES = "usr/lib/arm-linux-gnueabihf"
 def our_runner(console: Console, config: Config) -> Path:
     """A folder with ``tflite_runner``, linked with the very archive that neon-runner links."""
     toolchain = Toolchain()
-    prefix = native.tflite(console, config)
+    prefix = libraries.tflite(console, config)
     inputs = {
         "tflite": prefix.name,
         "toolchain": toolchain.identity(console, "compile the runner"),

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pico_image import sources
-from pico_image.config import Config, load
-from pico_image.errors import UserError
-from pico_image.files import ROOT, cache_dir, output_dir
+from pico_image.base.cache import cache_dir
+from pico_image.base.errors import UserError
+from pico_image.base.files import ROOT, output_dir
+from pico_image.config.configuration import Config, load
 
 #: The emulator image with its compiled libraries and model environments, measured: 3.1 GB.
 EMULATOR_BYTES = 5 * 10**9
@@ -128,10 +129,11 @@ def _configuration(root: Path) -> list[Finding]:
 
 def _container(root: Path, context: str | None, online: bool) -> list[Finding]:
     """What images for boards need; the emulator does without."""
-    from pico_image import container, sdk_doctor
+    from pico_image.engine import client
+    from pico_image.sdk import requirements
 
     try:
-        found = sdk_doctor.findings(load(root), context=context, online=online)
+        found = requirements.findings(load(root), context=context, online=online)
     except UserError:  # configs/, which has a finding of its own
-        found = container.findings(context)
+        found = client.findings(context)
     return [Finding(item.name, item.ok, item.detail, item.remedy, needed=False) for item in found]

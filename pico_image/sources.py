@@ -25,10 +25,11 @@ import requests
 import urllib3
 from pypi_simple import PyPISimple
 
-from pico_image.config_schema import Source, SourceFile
-from pico_image.console import Console
-from pico_image.errors import UserError
-from pico_image.files import atomic_write, cache_dir, locked, sha256_file
+from pico_image.base.cache import cache_dir
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.base.files import atomic_write, locked, sha256_file
+from pico_image.config.schema import Source, SourceFile
 
 #: Debian's archive of every file it ever published, addressed by SHA-1 (the SHA-256 is still
 #: checked). The pool drops a version as soon as a newer one is there: tensorflow, oourafft and

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import synthetic_results
+from tests.support import synthetic_results
 
 #: The same examples in every run, and a busy machine is no fault: by default an example has 200 ms
 #: (the compiled programs that some start take a tenth of it) and all of them a second to be made.
@@ -31,8 +31,8 @@ MAY_SKIP = ("online", "board", "external")
 #: Long proofs (whole builds by Buildroot, connections that are cut): minutes to an hour each, so
 #: they run on demand, with `invoke test --level proofs`.
 PROOFS = (
-    "test_buildroot_build.py",
-    "remote/test_lost.py",
+    "buildroot/test_build.py",
+    "board/test_lost.py",
 )
 
 

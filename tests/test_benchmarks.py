@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import around_inference, counting, instructions, networks, sides
-from pico_image.console import Console
-from pico_image.cross import Toolchain
-from pico_image.errors import CheckFailed
-from tests import arm
+from pico_image.base.console import Console
+from pico_image.base.errors import CheckFailed
+from pico_image.compile.toolchain import Toolchain
+from tests.support import arm
 
 pytestmark = pytest.mark.qemu
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pico_image.files import ROOT
+from pico_image.base.files import ROOT
 
 BIN = Path(sys.executable).parent
 

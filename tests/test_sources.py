@@ -17,9 +17,9 @@ import pytest
 import requests
 
 from pico_image import sources
-from pico_image.config_schema import Place, Source, SourceFile
-from pico_image.console import Console
-from pico_image.errors import UserError
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.config.schema import Place, Source, SourceFile
 from pico_image.models import environment
 
 CONTENT = b"the right bytes" * 1000

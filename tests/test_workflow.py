@@ -21,10 +21,10 @@ from invoke.collection import Collection
 from invoke.parser import Parser
 
 import tasks
-from pico_image import config as configuration
-from pico_image.container import PROJECT
-from pico_image.files import ROOT
-from pico_image.sdk_site import CACHES
+from pico_image.base.files import ROOT
+from pico_image.config import configuration
+from pico_image.engine.client import PROJECT
+from pico_image.sdk.workspace import CACHES
 from tests.test_linters import tool
 
 WORKFLOW = ROOT / ".github/workflows/build.yml"

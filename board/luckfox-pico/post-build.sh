@@ -2,7 +2,7 @@
 # Buildroot calls this when the target folder is complete, before it is packed: post-build.sh TARGET
 #
 # What belongs to one image and to nobody else comes in through the folder PICO_IMAGE_INPUTS,
-# which the build prepares (pico_image/access.py). Without it, root stays locked:
+# which the build prepares (pico_image/image/access.py). Without it, root stays locked:
 #   pico-image-release   KEY=value lines for /etc/pico-image-release
 #   authorized_keys      public keys for root and pico
 #   root.md5, root.sha512   root's password, hashed in two ways

@@ -11,10 +11,11 @@ from typing import Any
 
 import jinja2
 
-from pico_image.console import Console
-from pico_image.files import build_once, sha256_file, write_text
+from pico_image.base.cache import build_once, code_of
+from pico_image.base.console import Console
+from pico_image.base.files import sha256_file, write_text
 from pico_image.models.card import TITLES, shortcomings
-from pico_image.models.environment import code_hash, lock_file, run_worker
+from pico_image.models.environment import lock_file, run_worker
 from pico_image.models.stages import Stages
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -43,7 +44,7 @@ def write(
     inputs = {
         "report": dict(report),
         "stages": found.names,
-        "code": code_hash("accuracy_page", "card", "job_plots", "worker"),
+        "code": code_of("pico_image.models"),
         "template": sha256_file(TEMPLATES / "accuracy.html.j2"),
         "lock": sha256_file(lock_file("report")),
     }

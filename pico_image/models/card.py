@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pico_image.errors import CheckFailed
-from pico_image.files import sha256_file
+from pico_image.base.errors import CheckFailed
+from pico_image.base.files import sha256_file
 from pico_image.models.stages import Stages
 
 CARD_SCHEMA = 1

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pico_image import sources
-from pico_image.config import Config
-from pico_image.config_schema import ModelSpec
-from pico_image.console import Console
-from pico_image.errors import CheckFailed, UserError
-from pico_image.files import build_once, output_dir
+from pico_image.base.cache import build_once, code_of
+from pico_image.base.console import Console
+from pico_image.base.errors import CheckFailed, UserError
+from pico_image.base.files import output_dir
+from pico_image.config.configuration import Config
+from pico_image.config.schema import ModelSpec
 from pico_image.models import accuracy_page, card, gate, stages
-from pico_image.models.environment import code_hash, unavailable
+from pico_image.models.environment import unavailable
 from pico_image.models.placing import replace_files
 from pico_image.models.sidecar import sidecar
 from pico_image.models.stages import Plan, Stages
@@ -129,7 +130,7 @@ def _assemble(console: Console, job: Plan, found: Stages) -> Path:
         "stages": found.names,
         "spec": {key: value for key, value in job.spec.items() if key != "calibration"},
         "versions": dict(found.versions),
-        "code": code_hash("convert", "card", "rknn_file", "sidecar"),
+        "code": code_of("pico_image.models"),
     }
 
     def build(folder: Path) -> None:

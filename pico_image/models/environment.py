@@ -8,9 +8,7 @@ in a subprocess and a scratch folder: stray files, log noise and memory end with
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import hashlib
 import json
 import os
 import platform
@@ -22,14 +20,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pico_image import config, scratch, sources
-from pico_image.config_schema import Source
-from pico_image.console import Console
-from pico_image.errors import CommandError, UserError
-from pico_image.files import ROOT, build_once, cache_dir, sha256_file
+from pico_image import sources
+from pico_image.base import scratch
+from pico_image.base.cache import build_once, cache_dir
+from pico_image.base.console import Console
+from pico_image.base.errors import CommandError, UserError
+from pico_image.base.files import ROOT, sha256_file
+from pico_image.config import configuration
+from pico_image.config.schema import Source
 
 #: What each environment weighs when it is there, for the message before a long download.
 SIZES = {"models": "0.4 GB", "rknn": "0.6 GB", "report": "0.2 GB"}
+#: What runs in the environments; hashed whole, it is an input of all that it makes.
 WORKER = "pico_image.models.worker"
 #: The newest Python that rknn-toolkit2 2.3.2 has wheels for.
 NEWEST_FOR_RKNN = (3, 12)
@@ -116,7 +118,7 @@ def _interpreter(console: Console, name: str) -> tuple[Path, dict[str, str | Non
 
 def python_source() -> Source:
     """The Python that rknn-toolkit2 gets on this machine where it has no build for ours."""
-    return config.load().sources[f"cpython-{platform.machine()}"]
+    return configuration.load().sources[f"cpython-{platform.machine()}"]
 
 
 def unfit_for(name: str) -> UserError | None:
@@ -151,24 +153,6 @@ def unavailable(console: Console, name: str) -> UserError | None:
     return None
 
 
-def code_hash(*names: str) -> str:
-    """Hash of what worker modules do, an input of everything that they make.
-
-    Comments, docstrings and layout are left out: a better sentence costs nobody a conversion.
-    """
-    folder = Path(__file__).resolve().parent
-    digest = hashlib.sha256()
-    for name in sorted(names):
-        tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (
-                ast.get_docstring(node) is not None
-            ):
-                node.body = node.body[1:]
-        digest.update(f"{name} {ast.dump(tree)}\n".encode())
-    return digest.hexdigest()
-
-
 def run_worker(
     console: Console, name: str, call: str, arguments: Mapping[str, Any], *, what: str
 ) -> dict[str, Any]:
@@ -192,7 +176,7 @@ def _run_in(
     job.write_text(
         json.dumps(
             {
-                "call": f"pico_image.models.{call}",
+                "call": f"{WORKER}.{call}",
                 "arguments": dict(arguments),
                 "parent": os.getpid(),
             }
@@ -210,7 +194,7 @@ def _run_in(
     }
     try:
         with _showing(console, what, place / "progress"):
-            console.run([python, "-m", WORKER, job], what=what, cwd=place, env=variables)
+            console.run([python, "-m", f"{WORKER}.main", job], what=what, cwd=place, env=variables)
     except CommandError as error:
         answer = _answer(place)
         if "error" not in answer:

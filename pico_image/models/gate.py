@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pico_image.config import Config
-from pico_image.errors import UserError
-from pico_image.models import rknn_file
+from pico_image.base.errors import UserError
+from pico_image.config.configuration import Config
 from pico_image.models.environment import lock_file
+from pico_image.models.worker import rknn_file
 
 TOOLKIT, RUNTIME, DRIVER = "rknn-toolkit2", "rknn-runtime", "rknpu-driver"
 #: The runtime's own words: "requires driver version >= 0.2.1".

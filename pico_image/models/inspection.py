@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pico_image.config import Config
-from pico_image.console import Console
-from pico_image.errors import UserError
-from pico_image.models import gate, rknn_file
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.config.configuration import Config
+from pico_image.models import gate
 from pico_image.models.environment import run_worker
+from pico_image.models.worker import rknn_file
 
 TFLITE_MARK = b"TFL3"
 

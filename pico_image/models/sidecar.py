@@ -26,8 +26,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pico_image.files import sha256_file
-from pico_image.models import rknn_file
+from pico_image.base.files import sha256_file
+from pico_image.models.worker import rknn_file
 
 SCHEMA = 1
 #: Largest difference of an int8 TFLite model from a golden answer, in steps of the output.

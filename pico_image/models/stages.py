@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pico_image.console import Console
-from pico_image.errors import UserError
-from pico_image.files import build_once, cache_dir, sha256_file, sha256_tree, write_text
-from pico_image.models import stage_code
-from pico_image.models.environment import code_hash, lock_file, run_worker
+from pico_image.base.cache import build_once, cache_dir, code_of
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.base.files import sha256_file, sha256_tree, write_text
+from pico_image.models.environment import WORKER, lock_file, run_worker
 
 #: Said before a conversion that takes long; measured, see docs/models.md.
 MMSE_TAKES = (
@@ -84,7 +84,7 @@ def prepared(console: Console, job: Plan) -> Path:
         "spec": spec,
         "archives": _hashes(archives),
         "extra": dict(job.extra),
-        "code": code_hash(*stage_code.PREPARE),
+        "code": code_of(WORKER),
         "lock": sha256_file(lock_file("models")),
     }
 
@@ -127,7 +127,7 @@ def shown(console: Console, job: Plan) -> Path:
         "spec": spec,
         "archives": _hashes(archives),
         "files": [sha256_file(Path(item["file"])) for item in items if item.get("file")],
-        "code": code_hash(*stage_code.SHOWN),
+        "code": code_of(WORKER),
         "lock": sha256_file(lock_file("models")),
     }
 
@@ -145,7 +145,7 @@ def tflite_models(console: Console, job: Plan, base: Path) -> Path:
     inputs = {
         "spec": spec,
         "prepared": base.name,
-        "code": code_hash(*stage_code.TFLITE),
+        "code": code_of(WORKER),
         "lock": sha256_file(lock_file("models")),
     }
 
@@ -164,7 +164,7 @@ def photographs(console: Console, job: Plan, shown: Path, tflite: Path) -> Path:
         "input": card,
         "labelled": sha256_tree([labelled]),
         "tflite": tflite.name,
-        "code": code_hash(*stage_code.PHOTOGRAPHS),
+        "code": code_of(WORKER),
         "lock": sha256_file(lock_file("models")),
     }
 
@@ -201,7 +201,7 @@ def rknn_model(console: Console, job: Plan, base: Path, shown: Path, tflite: Pat
         "prepared": base.name,
         "tflite": tflite.name,
         "platform": PLATFORM,
-        "code": code_hash(*stage_code.RKNN),
+        "code": code_of(WORKER),
         "lock": sha256_file(lock_file("rknn")),
     }
 
@@ -234,7 +234,7 @@ def golden(console: Console, job: Plan, base: Path, shown: Path, rknn: Path) -> 
         "labelled": sha256_tree([labelled]),
         "prepared": base.name,
         "rknn": rknn.name,
-        "code": code_hash(*stage_code.GOLDEN),
+        "code": code_of(WORKER),
         "lock": sha256_file(lock_file("rknn")),
     }
 

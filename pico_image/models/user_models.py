@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pico_image.config import Config
-from pico_image.console import Console
-from pico_image.errors import UserError
-from pico_image.files import build_once, output_dir, sha256_file, sha256_tree
-from pico_image.models import card, stage_code
+from pico_image.base.cache import build_once, code_of
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.base.files import output_dir, sha256_file, sha256_tree
+from pico_image.config.configuration import Config
+from pico_image.models import card
 from pico_image.models.convert import known_algorithm, publish
-from pico_image.models.environment import code_hash, lock_file, run_worker
+from pico_image.models.environment import WORKER, lock_file, run_worker
 from pico_image.models.inspection import refuse_unfit_tflite
 from pico_image.models.placing import replace_files
 from pico_image.models.stages import Plan
@@ -168,7 +169,7 @@ def _described(
     """What a job of the models' environment says of a file; its folder, with a copy if wanted."""
     inputs = {
         form: sha256_file(model),
-        "code": code_hash(*stage_code.DESCRIBE),
+        "code": code_of(WORKER),
         "lock": sha256_file(lock_file("models")),
     }
 

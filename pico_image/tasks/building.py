@@ -5,7 +5,7 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
-from pico_image import config as configuration
+from pico_image.config import configuration
 from pico_image.tasks.common import (
     SITE,
     VARIANT,
@@ -52,7 +52,7 @@ def build_image(
     sign_key: str = "",
 ) -> None:
     """Build the SD image of a variant (default: the Luckfox Pico Mini)."""
-    from pico_image import build, signing
+    from pico_image.image import build, signing
 
     key = optional_path(sign_key)
     if key is not None:
@@ -95,7 +95,7 @@ def build_all(
     password_file: str = "",
 ) -> None:
     """Build a matrix of variants, one at a time on each engine."""
-    from pico_image import build
+    from pico_image.image import build
 
     done = build.build_all(
         at.console,
@@ -117,7 +117,7 @@ def fetch(
     variant: str = "luckfox-pico-mini",
 ) -> None:
     """Download everything that a build of the variant will need."""
-    from pico_image import build
+    from pico_image.image import build
 
     build.fetch(at.console, configuration.load(), variant, at.options())
 
@@ -130,10 +130,10 @@ def shell(
     variant: str = "luckfox-pico-mini",
 ) -> None:
     """Open a shell in the build container of a variant."""
-    from pico_image import sdk_tools
+    from pico_image.sdk import tools
 
     config = configuration.load()
-    raise SystemExit(sdk_tools.shell(at.console, config, config.variant(variant), at.options()))
+    raise SystemExit(tools.shell(at.console, config, config.variant(variant), at.options()))
 
 
 @task(
@@ -148,9 +148,9 @@ def sdk_config(
     variant: str = "luckfox-pico-mini",
 ) -> None:
     """Open the kernel's or Buildroot's menu inside the container."""
-    from pico_image import sdk_tools
+    from pico_image.sdk import tools
 
     config = configuration.load()
-    lines = sdk_tools.sdk_config(at.console, config, config.variant(variant), menu, at.options())
+    lines = tools.sdk_config(at.console, config, config.variant(variant), menu, at.options())
     for line in lines:
         print(line)

@@ -7,8 +7,8 @@ from pathlib import Path
 from invoke.context import Context
 from invoke.tasks import task
 
-from pico_image.console import Console
-from pico_image.errors import CheckFailed, UserError
+from pico_image.base.console import Console
+from pico_image.base.errors import CheckFailed, UserError
 from pico_image.tasks.common import JSON, VARIANT, guarded, pairs, show
 
 
@@ -34,22 +34,24 @@ def inspect_image(
     json: bool = False,
 ) -> None:
     """Read an image back: partitions, environment, file systems, versions."""
-    from pico_image import sdcard
+    from pico_image.card import extract as extracting
+    from pico_image.card import inspection
+    from pico_image.card.describe import describe, describe_diff
 
     if diff:
-        found = sdcard.diff_images(Console(), Path(image), Path(diff), files=files)
-        show(found) if json else print(sdcard.describe_diff(found))
+        found = extracting.diff_images(Console(), Path(image), Path(diff), files=files)
+        show(found) if json else print(describe_diff(found))
         if not found["same"]:
             raise CheckFailed("the two differ")
         return
     if extract:
-        made = sdcard.extract(
+        made = extracting.extract(
             Console(), Path(image), Path(extract), files=files, layout=layout or None
         )
         print("\n".join(map(str, made)))
         return
-    report = sdcard.inspect_image(Path(image), layout=layout or None, files=files)
-    show(report) if json else print(sdcard.describe(report))
+    report = inspection.inspect_image(Path(image), layout=layout or None, files=files)
+    show(report) if json else print(describe(report))
     if report["problems"]:
         raise UserError(
             f"{image} is damaged or incomplete: {'; '.join(report['problems'])}",
@@ -83,11 +85,12 @@ def repack(
     layout: str = "",
 ) -> None:
     """Change CMA size, partition sizes or boot arguments of an image without the SDK."""
-    from pico_image import build, sdcard
+    from pico_image.card import repack as repacking
+    from pico_image.image import build
 
     start = Path(source) if source else build.existing_images(variant)
     folder = start if start.is_dir() else start.parent
-    made = sdcard.repack(
+    made = repacking.repack(
         Console(),
         start,
         Path(output) if output else folder / "sdcard.img",
@@ -110,11 +113,12 @@ def repack(
 @guarded
 def verify(_: Context, image: str, signers: str = "") -> None:
     """Check an image against its checksums and build-info, and who signed it."""
-    from pico_image import sdcard, signing
+    from pico_image.card import verify as checking
+    from pico_image.image import signing
 
     if signers:
         print(f"ok  signed by {signing.verify(Path(image), Path(signers))}")
-    for line in sdcard.verify(Console(), Path(image))["checked"]:
+    for line in checking.verify(Console(), Path(image))["checked"]:
         print(f"ok  {line}")
 
 
@@ -128,7 +132,7 @@ def verify(_: Context, image: str, signers: str = "") -> None:
 @guarded
 def sign(_: Context, image: str, key: str = "") -> None:
     """Sign an image's SHA256SUMS with an SSH key."""
-    from pico_image import signing
+    from pico_image.image import signing
 
     if not key:
         raise UserError(
@@ -164,12 +168,13 @@ def flash(
     full: bool = False,
 ) -> None:
     """Write a card and read it back."""
-    from pico_image import build, sdcard
+    from pico_image.card import flash as flashing
+    from pico_image.image import build
 
     # Without a device the cards are listed, whether an image was built or not.
     named = image or not device
     source = Path(image) if named else build.existing_images(variant)
-    done = sdcard.flash(
+    done = flashing.flash(
         Console(),
         source,
         device or None,

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
 
-from pico_image.console import Console
-from pico_image.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, CheckFailed, UserError
-from pico_image.files import cache_removed
+from pico_image.base.cache import cache_removed
+from pico_image.base.console import Console
+from pico_image.base.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, CheckFailed, UserError
 
 VERBOSE = {"verbose": "show every command and its output"}
 VARIANT = {"variant": "which image, see `invoke variants`"}
@@ -43,7 +43,7 @@ BOARD = {
 }
 
 if TYPE_CHECKING:
-    from pico_image.sdk import Options
+    from pico_image.sdk.backend import Options
 
 
 def guarded(body: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,7 +86,7 @@ class Site:
 
     def options(self, **more: Any) -> Options:
         """The flags, and ``more`` options of the SDK's backend."""
-        from pico_image.sdk import Options
+        from pico_image.sdk.backend import Options
 
         flags = self._flags
         return Options(

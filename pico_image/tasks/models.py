@@ -7,10 +7,10 @@ from pathlib import Path
 from invoke.context import Context
 from invoke.tasks import task
 
-from pico_image import config as configuration
-from pico_image.console import Console
-from pico_image.errors import UserError
-from pico_image.files import output_dir
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.base.files import output_dir
+from pico_image.config import configuration
 from pico_image.tasks.common import JSON, VARIANT, VERBOSE, guarded, optional_path, show
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from invoke.context import Context
 from invoke.tasks import task
 
-from pico_image import config as configuration
-from pico_image.console import Console
+from pico_image.base.console import Console
+from pico_image.config import configuration
 from pico_image.tasks.common import (
     JSON,
     SITE,
@@ -30,7 +30,7 @@ def legal_info(
     variant: str = "luckfox-pico-mini",
 ) -> None:
     """Collect the licences of an image; name what restricts passing it on."""
-    from pico_image import paperwork
+    from pico_image.image import paperwork
 
     folder, notes = paperwork.legal_info(at.console, configuration.load(), variant, at.options())
     print(folder)
@@ -46,7 +46,7 @@ def sbom(
     variant: str = "luckfox-pico-mini",
 ) -> None:
     """Write the bill of materials of an image (CycloneDX)."""
-    from pico_image import paperwork
+    from pico_image.image import paperwork
 
     print(paperwork.bill(at.console, configuration.load(), variant, at.options()))
 
@@ -72,7 +72,7 @@ def size_report(
     verbose: bool = False,
 ) -> None:
     """Tell how many bytes packages and kinds of files take in an image."""
-    from pico_image import size_report as sizes
+    from pico_image.image import sizes
 
     console, config = Console(verbose=verbose), configuration.load()
     if rootfs:

@@ -8,7 +8,7 @@ from invoke.exceptions import Exit, ParseError
 from invoke.parser import Parser, ParseResult
 from invoke.parser.parser import ParseMachine
 
-from pico_image.errors import EXIT_USER
+from pico_image.base.errors import EXIT_USER
 
 
 class Mistake(ParseError, Exit):

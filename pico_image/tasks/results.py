@@ -5,8 +5,8 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
-from pico_image.console import Console
-from pico_image.errors import CheckFailed
+from pico_image.base.console import Console
+from pico_image.base.errors import CheckFailed
 from pico_image.tasks.common import JSON, decimal, guarded, optional_path, show
 from pico_image.tasks.parsing import takes_words
 
@@ -21,7 +21,7 @@ from pico_image.tasks.parsing import takes_words
 @guarded
 def report(_: Context, result: list[str], output: str = "") -> None:
     """Make a page, Markdown and plots of results: report [RESULT ...]."""
-    from pico_image import report as reports
+    from pico_image.results import report as reports
 
     print(reports.make(Console(), result, optional_path(output)))
 
@@ -44,7 +44,7 @@ def compare(
     _: Context, a: str, b: str, threshold: str = "5", across: bool = False, json: bool = False
 ) -> None:
     """Tell what is faster beyond noise; exit 1 on a regression."""
-    from pico_image import compare as comparing
+    from pico_image.results import compare as comparing
 
     found = comparing.compare(a, b, threshold=decimal("threshold", threshold), across=across)
     show(found.as_json()) if json else print(found.table())
@@ -56,7 +56,7 @@ def compare(
 @guarded
 def history(_: Context, model: str = "", json: bool = False) -> None:
     """List all kept results."""
-    from pico_image.report import history as past
+    from pico_image.results import history as past
 
     found = past.history(model)
     show(found.as_json()) if json else print(found.table())

@@ -7,10 +7,10 @@ from pathlib import Path
 from invoke.context import Context
 from invoke.tasks import task
 
-from pico_image import config as configuration
-from pico_image.console import Console
-from pico_image.errors import UserError
-from pico_image.files import output_dir
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.base.files import output_dir
+from pico_image.config import configuration
 from pico_image.tasks.common import BOARD, JSON, VERBOSE, guarded, optional_path, show, whole
 
 
@@ -18,8 +18,8 @@ from pico_image.tasks.common import BOARD, JSON, VERBOSE, guarded, optional_path
 @guarded
 def try_(_: Context, keep_running: bool = False, verbose: bool = False) -> None:
     """Build the emulator image, boot it, run its benchmark, show the table."""
-    from pico_image import bench as benchmark
-    from pico_image import build
+    from pico_image.image import build
+    from pico_image.results import benchmark
 
     console = Console(verbose=verbose)
     with console.logging_to(output_dir() / "emulator" / "logs", "try"):
@@ -41,12 +41,13 @@ def try_(_: Context, keep_running: bool = False, verbose: bool = False) -> None:
 @guarded
 def emulate(_: Context, image: str = "", ssh_port: str = "", verbose: bool = False) -> None:
     """Boot the emulator image with an interactive console."""
-    from pico_image import build, emulator
+    from pico_image.emulator.qemu import interactive
+    from pico_image.image import build
 
     # What was typed before what is there: without an image, too, a wrong flag is told first.
     forward = [(whole("ssh-port", ssh_port), 22)] if ssh_port else []
     path = Path(image) if image else build.existing_images("emulator") / "sdcard.img"
-    raise SystemExit(emulator.interactive(Console(verbose=verbose), path, forward=forward))
+    raise SystemExit(interactive(Console(verbose=verbose), path, forward=forward))
 
 
 @task(
@@ -71,10 +72,11 @@ def bench(
     verbose: bool = False,
 ) -> None:
     """Run the benchmark on a board or in the emulator; fetch and keep its result."""
-    from pico_image import bench as benchmark
-    from pico_image import build, remote
-    from pico_image.remote_ssh import Connection
-    from pico_image.report import history as past
+    from pico_image.board import bench as remote
+    from pico_image.board.ssh import Connection
+    from pico_image.image import build
+    from pico_image.results import benchmark
+    from pico_image.results import history as past
 
     options = {"": [], "quick": ["--quick"], "full": [], "mlperf": ["--mlperf-style"]}
     if suite not in options:
@@ -127,9 +129,10 @@ def deploy(
     verbose: bool = False,
 ) -> None:
     """Update programs or models on a running board without a new image."""
-    from pico_image import native, remote_deploy
+    from pico_image.board import deploy as deployment
+    from pico_image.board.ssh import Connection
+    from pico_image.compile.programs import app
     from pico_image.models import convert, user_models
-    from pico_image.remote_ssh import Connection
 
     if not host:
         raise UserError(
@@ -147,15 +150,15 @@ def deploy(
     board = Connection(console, host, port=whole("port", port), identity=optional_path(identity))
     with console.logging_to(output_dir() / "remote" / "logs", "deploy"):
         if undo:
-            print("\n".join(remote_deploy.undo(board)))
+            print("\n".join(deployment.undo(board)))
             return
         if not model and not programs:
-            raise remote_deploy.nothing_to_deploy()
-        remote_deploy.ready(board)
-        sent = remote_deploy.deploy(
+            raise deployment.nothing_to_deploy()
+        deployment.ready(board)
+        sent = deployment.deploy(
             console,
             board,
-            programs=native.app(console, config) / "bin" if programs else None,
+            programs=app(console, config) / "bin" if programs else None,
             models={
                 name: own.get(name) or convert.convert(console, config, name) for name in model
             },

@@ -11,9 +11,10 @@ from pathlib import Path
 from invoke.context import Context
 from invoke.tasks import task
 
-from pico_image.console import Console
-from pico_image.errors import UserError
-from pico_image.files import ROOT, cache_dir, locked, output_dir, remove_cache, remove_tree
+from pico_image.base.cache import cache_dir, remove_cache
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.base.files import ROOT, locked, output_dir, remove_tree
 from pico_image.tasks.common import JSON, guarded, show
 
 
@@ -79,9 +80,9 @@ def lint(_: Context) -> None:
 def clean(_: Context, level: str = "out", dry_run: bool = False, context: str = "") -> None:
     """Delete what builds leave behind; fetched benchmark results are kept."""
     if level == "volumes":
-        from pico_image import sdk_tools
+        from pico_image.sdk import tools
 
-        gone = sdk_tools.remove_volumes(
+        gone = tools.remove_volumes(
             Console(), context=context or None, caches=True, dry_run=dry_run
         )
         for name in gone:

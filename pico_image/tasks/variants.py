@@ -8,7 +8,7 @@ from pathlib import Path
 from invoke.context import Context
 from invoke.tasks import task
 
-from pico_image import config as configuration
+from pico_image.config import configuration
 from pico_image.tasks.common import JSON, SITE, VARIANT, VERBOSE, Site, at_site, guarded, show
 
 
@@ -67,7 +67,7 @@ def diff_config(_: Context, a: str, b: str, json: bool = False) -> None:
 @guarded
 def render(_: Context, variant: list[str], check: bool = False) -> None:
     """Write (or check) the defconfig and board files of variants."""
-    from pico_image import render as rendering
+    from pico_image.config import render as rendering
 
     config = configuration.load()
     names = variant or rendering.renderable(config)
@@ -90,14 +90,14 @@ def menuconfig(
 
     With BUILDROOT_DIR in that Buildroot, else in the SDK's own, inside the container.
     """
-    from pico_image import menuconfig as menu
-    from pico_image import sdk_tools
+    from pico_image.config import menuconfig as menu
+    from pico_image.sdk import tools
 
     console, config = at.console, configuration.load()
     if folder := os.environ.get("BUILDROOT_DIR"):
         lines = menu.open_menu(console, config, variant, Path(folder))
     else:
-        lines = sdk_tools.sdk_config(
+        lines = tools.sdk_config(
             console, config, config.variant(variant), "buildroot", at.options()
         )
     if not lines:

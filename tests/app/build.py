@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pico_image.files import ROOT
+from pico_image.base.files import ROOT
 
 APP = ROOT / "app"
 #: Any report of a sanitizer ends the program with a status that no program here uses.

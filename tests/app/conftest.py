@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pico_image import config, native
-from pico_image.console import Console
-from pico_image.files import ROOT
+from pico_image.base.console import Console
+from pico_image.base.files import ROOT
+from pico_image.compile import libraries
+from pico_image.config import configuration
 from tests.app.build import cmake, host_build, need
 
 TOOLCHAIN = ROOT / "app/cmake/armv7-neon-gnueabihf.cmake"
@@ -29,13 +30,13 @@ def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ten minutes for the library.
     """
     need("arm-linux-gnueabihf-gcc", "qemu-arm")
-    console, settings = Console(), config.load()
+    console, settings = Console(), configuration.load()
     given = os.environ.get("PICO_TEST_TFLITE")
-    tflite = Path(given) if given else native.tflite(console, settings)
+    tflite = Path(given) if given else libraries.tflite(console, settings)
     return cmake(
         tmp_path_factory.mktemp("app-arm"),
         f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN}",
         f"-DTFLITE_PREFIX={tflite}",
-        f"-DIMAGE_LIBS_PREFIX={native.image_libraries(console, settings)}",
+        f"-DIMAGE_LIBS_PREFIX={libraries.image_libraries(console, settings)}",
         "-DPICO_TOOLS=ON",
     )

@@ -12,8 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from tests.app import rknn_writer, tflite_writer
-from tests.app.cards import CLASSES, model_folder
 from tests.app.pictures import encoded, scene
+from tests.support.model_cards import CLASSES, model_folder
 
 FOUND = Path(__file__).parent / "fuzz"
 #: The first four bytes of a picture's input: flags, crop, width, height.

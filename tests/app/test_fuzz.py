@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pico_image.files import output_dir
+from pico_image.base.files import output_dir
 from tests.app.build import cmake, need, run
 from tests.app.fuzz_seeds import FOUND, write_corpus
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pico_image import config
-from pico_image.console import Console
+from pico_image.base.console import Console
+from pico_image.config import configuration
 from pico_image.models import convert
 from tests.app.schema import validated
-from tests.arm import run_arm
+from tests.support.arm import run_arm
 
 pytestmark = [pytest.mark.qemu, pytest.mark.slow]
 
@@ -26,7 +26,7 @@ FEW = ("--warmup-runs", "0", "--min-runs", "1", "--min-secs", "0", "--json", "-"
 
 @pytest.fixture(scope="module")
 def model() -> Path:
-    return convert.convert(Console(), config.load(), "efficientnet-lite0")
+    return convert.convert(Console(), configuration.load(), "efficientnet-lite0")
 
 
 def test_golden_vectors(arm: Path, model: Path) -> None:

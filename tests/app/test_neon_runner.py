@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from tests.app import tflite_writer
-from tests.app.cards import CLASSES, COLOURS, model_folder, scores, softmax
 from tests.app.pictures import encoded, photograph
 from tests.app.schema import validated
-from tests.arm import qemu, run_arm
+from tests.support.arm import qemu, run_arm
+from tests.support.model_cards import CLASSES, COLOURS, model_folder, scores, softmax
 
 pytestmark = pytest.mark.qemu
 

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 
 from tests.app.build import SANITIZER_ENV, run
-from tests.app.cards import COLOURS, model_folder
 from tests.app.schema import validated
-from tests.arm import CPUINFO, qemu
+from tests.support.arm import CPUINFO, qemu
+from tests.support.model_cards import COLOURS, model_folder
 
 pytestmark = pytest.mark.qemu
 

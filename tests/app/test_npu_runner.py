@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pico_image import config, native
-from pico_image.console import Console
+from pico_image.base.console import Console
+from pico_image.compile import libraries
+from pico_image.config import configuration
 from tests.app import rknn_writer
 from tests.app.build import cmake, need
-from tests.app.cards import CLASSES, COLOURS, model_folder, scores
 from tests.app.conftest import TOOLCHAIN
 from tests.app.pictures import photograph, scene
 from tests.app.schema import validated
 from tests.app.tflite_writer import SCORE_SCALE
-from tests.arm import run_arm
+from tests.support.arm import run_arm
+from tests.support.model_cards import CLASSES, COLOURS, model_folder, scores
 
 pytestmark = pytest.mark.qemu
 
@@ -177,7 +178,7 @@ def test_bad_pictures(arm: Path, folder: Path, tmp_path: Path) -> None:
 def vendor_options(folder: Path) -> list[str]:
     return [
         f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN}",
-        f"-DIMAGE_LIBS_PREFIX={native.image_libraries(Console(), config.load())}",
+        f"-DIMAGE_LIBS_PREFIX={libraries.image_libraries(Console(), configuration.load())}",
         *("-DPICO_NPU=ON", "-DPICO_NEON=OFF", "-DPICO_BENCH=OFF", "-DPICO_RKNN=vendor"),
         *(f"-DRKNN_INCLUDE={folder}", f"-DRKNN_LIBRARY={folder / 'librknnmrt.a'}"),
     ]

@@ -21,12 +21,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pico_image import access, config, kconfig, native, prebuilt, render
-from pico_image.console import Console
-from pico_image.files import ROOT
+from pico_image.base.console import Console
+from pico_image.base.files import ROOT
+from pico_image.compile import programs
+from pico_image.config import configuration, kconfig, render
+from pico_image.image import access
 from pico_image.models import convert
-from tests import arm
 from tests.buildroot import internal, offline, toolchain
+from tests.support import arm
 from tests.toolchains import uclibc
 
 MODEL = "efficientnet-lite0"
@@ -146,7 +148,7 @@ RUNNERS = ("neon-runner", "npu-runner", "npu-bench")
 
 def build(name: str, folder: Path, buildroot: Path, runtime: Path | None) -> Built:
     """Build one of BUILDS in ``folder``; what an earlier run left there is used."""
-    console, loaded = Console(), config.load()
+    console, loaded = Console(), configuration.load()
     runtime = runtime if name.endswith("uclibc") else None
     _toolchain(console, loaded, name, folder / "toolchain")
     offline.downloads(console, loaded, folder / "dl", runtime)
@@ -170,14 +172,14 @@ def build(name: str, folder: Path, buildroot: Path, runtime: Path | None) -> Bui
         "PICO_MODELS_DIR": str(folder / "models"),
     }
     if name == "prebuilt":
-        env[prebuilt.VARIABLE] = str(native.app(console, loaded) / "bin/neon-runner")
+        env[programs.PREBUILT_VARIABLE] = str(programs.app(console, loaded) / "bin/neon-runner")
     done = Built(name, folder / "output", runtime is not None, env)
     configure(done, folder, buildroot, defconfig(name, folder, vendor=done.vendor))
     done.make("all")
     return done
 
 
-def _toolchain(console: Console, loaded: config.Config, name: str, folder: Path) -> None:
+def _toolchain(console: Console, loaded: configuration.Config, name: str, folder: Path) -> None:
     if folder.exists() or name == "buildroot-uclibc":
         return
     if name == "glibc":
@@ -190,7 +192,7 @@ def _toolchain(console: Console, loaded: config.Config, name: str, folder: Path)
 def defconfig(name: str, folder: Path, *, vendor: bool) -> str:
     """The lines that one of the builds asks Buildroot for."""
     runtime = f"BR2_PACKAGE_{'RKNN_RUNTIME' if vendor else 'NPU_RUNNER_SIMULATOR'}=y\n"
-    prebuilt_one = f"{prebuilt.SYMBOL}=y\n# BR2_PACKAGE_NPU_MODELS_NPU is not set\n"
+    prebuilt_one = f"{programs.PREBUILT}=y\n# BR2_PACKAGE_NPU_MODELS_NPU is not set\n"
     text = (
         COMMON
         + {
@@ -214,7 +216,7 @@ def configure(done: Built, folder: Path, buildroot: Path, text: str) -> None:
         check=True, capture_output=True, env=done.env,
     )  # fmt: skip
     asked = {
-        name: render.Symbol(name, value, config.Origin("defconfig", number))
+        name: render.Symbol(name, value, configuration.Origin("defconfig", number))
         for number, line in enumerate(text.splitlines(), 1)
         for name, value in _parsed(line)
     }

@@ -14,8 +14,8 @@ import subprocess
 from pathlib import Path
 
 from pico_image import sources
-from pico_image.config import Config
-from pico_image.console import Console
+from pico_image.base.console import Console
+from pico_image.config.configuration import Config
 from tests.buildroot.pool import pool
 from tests.toolchains import uclibc
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests import arm
+from tests.support import arm
 
 BOARD = "172.32.0.93"
 #: $1 root file system, $2 qemu-arm, $3 a folder for what is said, $4 python, $5 mdns_question.py.

@@ -12,9 +12,9 @@ import shutil
 from pathlib import Path
 
 from pico_image import sources
-from pico_image.config import Config
-from pico_image.config_schema import Source
-from pico_image.console import Console
+from pico_image.base.console import Console
+from pico_image.config.configuration import Config
+from pico_image.config.schema import Source
 from tests.buildroot.pool import pool
 
 TFLITE = "tensorflow-lite-static"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pico_image.config_schema import Place, Source, SourceFile
+from pico_image.config.schema import Place, Source, SourceFile
 
 
 def pool(name: str, version: str, path: str, sha256: str) -> Source:

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from pico_image import config as configuration
-from pico_image import emulator, manifest, native
-from pico_image.config import Config
-from pico_image.config_schema import Variant
-from pico_image.console import Console
-from pico_image.cross import Toolchain
-from pico_image.qemu import Machine
+from pico_image.base.console import Console
+from pico_image.compile import programs
+from pico_image.compile.toolchain import Toolchain
+from pico_image.config import configuration
+from pico_image.config.configuration import Config
+from pico_image.config.schema import Variant
+from pico_image.emulator import backend
+from pico_image.emulator.card import working_copy
+from pico_image.emulator.parts import build_from
+from pico_image.emulator.qemu import Machine, boot
+from pico_image.image import build_info
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Kit:
     def build(self, models: dict[str, Path] | None = None, **changes: object) -> Path:
         variant = self.variant.model_copy(update=changes)
         board = self.config.board(variant.board)
-        return emulator.build_from(
+        return build_from(
             self.console, self.config, variant, board, self.base, self.programs, models or {}
         )
 
@@ -40,7 +44,7 @@ def kit(output: Path) -> Kit:
     console = Console()
     config = configuration.load()
     toolchain = Toolchain()
-    base = emulator.parts(console, config, toolchain)
+    base = backend.parts(console, config, toolchain)
     variant = Variant(
         name="emulator-test",
         title="the emulator without models",
@@ -48,8 +52,8 @@ def kit(output: Path) -> Kit:
         packages=["npu-runner", "neon-runner", "npu-bench"],
         hostname="pico-test",
     )
-    programs = native.app(console, config, toolchain) / "bin"
-    return Kit(console, config, base, programs, variant)
+    binaries = programs.app(console, config, toolchain) / "bin"
+    return Kit(console, config, base, binaries, variant)
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +66,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PICO_OUTPUT_DIR", str(folder))
         patch.setenv("SOURCE_DATE_EPOCH", "1767225600")
-        patch.setattr(manifest, "version", lambda root: {"commit": "c" * 40, "dirty": False})
+        patch.setattr(build_info, "version", lambda root: {"commit": "c" * 40, "dirty": False})
         yield folder
 
 
@@ -74,13 +78,13 @@ def images(kit: Kit, output: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def card(images: Path, output: Path) -> Path:
-    return emulator.working_copy(images / "sdcard.img", output / "session-card")
+    return working_copy(images / "sdcard.img", output / "session-card")
 
 
 @pytest.fixture(scope="session")
 def machine(kit: Kit, card: Path, output: Path) -> Iterator[Machine]:
     """A booted machine at its shell, shared: leave it as it was."""
-    with emulator.boot(kit.console, card) as running:
+    with boot(kit.console, card) as running:
         running.wait_for_shell()
         yield running
 
@@ -88,4 +92,4 @@ def machine(kit: Kit, card: Path, output: Path) -> Iterator[Machine]:
 @pytest.fixture
 def own_card(images: Path, tmp_path: Path) -> Callable[[], Path]:
     """Makes fresh cards that a test may ruin."""
-    return lambda: emulator.working_copy(images / "sdcard.img", tmp_path)
+    return lambda: working_copy(images / "sdcard.img", tmp_path)

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from pico_image import bench, qemu
-from pico_image.console import Console
-from pico_image.errors import UserError
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.emulator import qemu
+from pico_image.results import benchmark as bench
 
 
 def told(work: Callable[[Console], object], answer: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pico_image import emulator_base
-from pico_image.config import load
-from pico_image.sdcard import PartitionTable
+from pico_image.config.configuration import load
+from pico_image.config.partitions import PartitionTable
+from pico_image.emulator.system import base
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -24,7 +24,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [
             *("gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-g"),
             *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
-            *("-o", str(out), str(emulator_base.BOARD_FOLDER / "blkdevparts.c")),
+            *("-o", str(out), str(base.BOARD_FOLDER / "blkdevparts.c")),
         ],
         check=True,
     )

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pico_image import emulator
-from pico_image.qemu import Machine
-from tests.app.cards import model_folder
+from pico_image.emulator.card import working_copy
+from pico_image.emulator.qemu import Machine, boot
+from tests.support.model_cards import model_folder
 
 from .conftest import Kit
 
@@ -40,8 +40,8 @@ def board(kit: Kit, output: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         images = kit.build(
             {name: model_folder(folder / name, size) for name, size in names.items()}
         )
-    card = emulator.working_copy(images / "sdcard.img", folder)
-    with emulator.boot(kit.console, card) as machine:
+    card = working_copy(images / "sdcard.img", folder)
+    with boot(kit.console, card) as machine:
         machine.wait_for_shell()
         yield machine
         machine.poweroff()

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from pico_image import emulator, emulator_card, qemu
-from pico_image.errors import UserError
-from pico_image.files import sha256_file
-from pico_image.qemu import Machine
-from pico_image.sdcard import PartitionTable, env_image, read_env, read_sums
+from pico_image.base.errors import UserError
+from pico_image.base.files import sha256_file
+from pico_image.card.env import env_image, read_env
+from pico_image.card.sums import read_sums
+from pico_image.config.partitions import PartitionTable
+from pico_image.emulator import card as emulator_card
+from pico_image.emulator import qemu
+from pico_image.emulator.card import list_partition_folder, read_partition_file
+from pico_image.emulator.qemu import Machine, boot
 
 from .conftest import Kit
 
@@ -166,13 +170,13 @@ def test_what_was_written_survives_a_power_cut_and_a_clean_end(
     kit: Kit, own_card: Callable[[], Path]
 ) -> None:
     card = own_card()
-    with emulator.boot(kit.console, card) as machine:
+    with boot(kit.console, card) as machine:
         machine.wait_for_shell()
         assert machine.run("echo whole >/userdata/bench/a && fsync /userdata/bench/a")[0] == 0
         machine.run("mkdir /userdata/d && fsync /userdata/bench && sync")
         machine.kill()
         assert not machine.running
-    with emulator.boot(kit.console, card) as machine:
+    with boot(kit.console, card) as machine:
         machine.wait_for_shell()
         assert machine.run("cat /userdata/bench/a") == (0, "whole\n")
         machine.run("echo later >/userdata/b")
@@ -180,10 +184,10 @@ def test_what_was_written_survives_a_power_cut_and_a_clean_end(
         assert not machine.running
         with pytest.raises(qemu.MachineEnded, match="it stopped"):
             machine.wait_for("anything", 5)
-    read = emulator.read_partition_file
+    read = read_partition_file
     assert read(kit.console, card, "userdata", "/bench/a") == b"whole\n"
     assert read(kit.console, card, "userdata", "/b") == b"later\n"
-    assert "bench" in emulator.list_partition_folder(kit.console, card, "userdata", "/")
+    assert "bench" in list_partition_folder(kit.console, card, "userdata", "/")
     with pytest.raises(UserError, match="no partition 'data'"):
         read(kit.console, card, "data", "/b")
 
@@ -198,7 +202,7 @@ def test_damaged_userdata_is_repaired_or_replaced_in_memory_and_the_boot_goes_on
         stream.write(bytes(1024))  # the first superblock: repaired from the second
         stream.seek(table["userdata"].offset)
         stream.write(b"\xff" * (table["userdata"].size or 0))  # nothing left to repair
-    with emulator.boot(kit.console, card) as machine:
+    with boot(kit.console, card) as machine:
         machine.wait_for(r"mounts: oem repaired")
         machine.wait_for(r"mounts: userdata could not be repaired")
         machine.wait_for(r"userdata is in memory for now: .* is lost")
@@ -213,7 +217,7 @@ def test_a_card_without_its_string_or_root_says_so_and_stops(
 ) -> None:
     card = own_card()
     variables = read_env((images / "env.img").read_bytes())
-    with emulator.boot(kit.console, card, append="root=/dev/mmcblk0p9") as machine:
+    with boot(kit.console, card, append="root=/dev/mmcblk0p9") as machine:
         with pytest.raises(qemu.MachineEnded, match="could not mount /dev/mmcblk0p9"):
             machine.wait_for_shell()
         machine.close()
@@ -222,7 +226,7 @@ def test_a_card_without_its_string_or_root_says_so_and_stops(
         stream.write(env_image(variables))
     with (
         pytest.raises(UserError, match="has no blkdevparts"),
-        emulator.boot(kit.console, card),
+        boot(kit.console, card),
     ):
         pytest.fail("booted without a layout")
     with card.open("r+b") as stream:

@@ -14,14 +14,20 @@ from pathlib import Path
 
 import pytest
 
-from pico_image import emulator, emulator_card, ext4, fit
-from pico_image.config_schema import Board
-from pico_image.console import Console
-from pico_image.errors import UserError
-from pico_image.files import ROOT, sha256_file
-from pico_image.sdcard import PartitionTable, read_env, read_sums
-from pico_image.sdcard.extents import path_with_sbin
-from tests import other_user
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.base.files import ROOT, sha256_file
+from pico_image.card import filesystem, fit
+from pico_image.card.env import read_env
+from pico_image.card.extents import path_with_sbin
+from pico_image.card.sums import read_sums
+from pico_image.config.partitions import PartitionTable
+from pico_image.config.schema import Board
+from pico_image.emulator import card as emulator_card
+from pico_image.emulator.card import working_copy
+from pico_image.emulator.qemu import boot
+from pico_image.image.finish import PARTS
+from tests.support import other_user
 
 from .conftest import Kit
 
@@ -54,7 +60,7 @@ def model(folder: Path, text: str = "tabby\n") -> dict[str, Path]:
 def test_every_part_is_there_at_its_offset_in_the_card(kit: Kit, images: Path) -> None:
     table = PartitionTable.parse(kit.config.board("emulator").partitions)
     card = (images / "sdcard.img").read_bytes()
-    for name in emulator.PARTS:
+    for name in PARTS:
         part = (images / f"{name}.img").read_bytes()
         offset = table[name].offset
         if name in ("oem", "userdata", "rootfs"):  # free blocks are not copied
@@ -107,18 +113,18 @@ def test_everything_belongs_to_root_and_nobody_has_a_password(kit: Kit, images: 
             assert row.split("/")[3:5] == ["0", "0"], row
     modes = debugfs(rootfs, "stat /etc/shadow")
     assert "Mode:  0600" in modes
-    for line in ext4.read_file(kit.console, rootfs, "/etc/shadow").decode().splitlines():
+    for line in filesystem.read_file(kit.console, rootfs, "/etc/shadow").decode().splitlines():
         name, secret = line.split(":")[:2]
         assert secret == "*", f"{name} can log in with a password"
-    for line in ext4.read_file(kit.console, rootfs, "/etc/passwd").decode().splitlines():
+    for line in filesystem.read_file(kit.console, rootfs, "/etc/passwd").decode().splitlines():
         assert line.split(":")[1] == "x"
-    for script in ext4.list_folder(kit.console, rootfs, "/etc/init.d"):
+    for script in filesystem.list_folder(kit.console, rootfs, "/etc/init.d"):
         assert "Mode:  0755" in debugfs(rootfs, f"stat /etc/init.d/{script}")
 
 
 def test_release_and_settings_follow_the_variant(kit: Kit, images: Path) -> None:
     def read(path: str) -> str:
-        return ext4.read_file(kit.console, images / "rootfs.img", path).decode()
+        return filesystem.read_file(kit.console, images / "rootfs.img", path).decode()
 
     release = dict(line.split("=", 1) for line in read("/etc/pico-image-release").splitlines())
     assert set(release) == {"VARIANT", "VERSION", "COMMIT", "BACKEND", "BUILD_DATE"}
@@ -130,7 +136,7 @@ def test_release_and_settings_follow_the_variant(kit: Kit, images: Path) -> None
 
 def test_sums_and_build_info_are_those_of_the_files(images: Path) -> None:
     sums = read_sums(images / "SHA256SUMS")
-    assert {f"{name}.img" for name in emulator.PARTS} | {"sdcard.img"} <= set(sums)
+    assert {f"{name}.img" for name in PARTS} | {"sdcard.img"} <= set(sums)
     for name, value in sums.items():
         assert sha256_file(images / name) == value, name
     info = json.loads((images / "build-info.json").read_text())
@@ -157,8 +163,8 @@ def test_a_changed_label_makes_only_rootfs_anew(
     }
     rootfs = images / "rootfs.img"
     folder = "/usr/share/npu-models/toy"
-    assert ext4.read_file(kit.console, rootfs, f"{folder}/labels.txt") == b"tiger cat\n"
-    assert ext4.list_folder(kit.console, rootfs, folder) == ["int8.tflite", "labels.txt"]
+    assert filesystem.read_file(kit.console, rootfs, f"{folder}/labels.txt") == b"tiger cat\n"
+    assert filesystem.list_folder(kit.console, rootfs, folder) == ["int8.tflite", "labels.txt"]
 
 
 def test_a_part_changed_by_hand_is_made_again(
@@ -180,7 +186,7 @@ def test_two_builds_in_different_folders_are_identical(
     monkeypatch.setenv("PICO_OUTPUT_DIR", str(tmp_path / "some" / "where else"))
     other = kit.build()
     assert other != images
-    for name in [*(f"{part}.img" for part in emulator.PARTS), "sdcard.img", "SHA256SUMS"]:
+    for name in [*(f"{part}.img" for part in PARTS), "sdcard.img", "SHA256SUMS"]:
         assert sha256_file(other / name) == sha256_file(images / name), name
 
 
@@ -242,7 +248,7 @@ def test_an_ordinary_user_builds_the_same_bytes(kit: Kit, images: Path, tmp_path
         )
         assert done.returncode == 0, done.stderr
         other = folder / "out" / kit.variant.name / "images"
-        for part in emulator.PARTS:
+        for part in PARTS:
             assert sha256_file(other / f"{part}.img") == sha256_file(images / f"{part}.img"), part
         assert sha256_file(other / "sdcard.img") == sha256_file(images / "sdcard.img")
     finally:
@@ -252,16 +258,18 @@ def test_an_ordinary_user_builds_the_same_bytes(kit: Kit, images: Path, tmp_path
 OTHER_BUILD = """
 import sys
 from pathlib import Path
-from pico_image import config, emulator, manifest
-from pico_image.config_schema import Variant
-from pico_image.console import Console
-manifest.version = lambda root: {"commit": "c" * 40, "dirty": False}
+from pico_image.base.console import Console
+from pico_image.config import configuration
+from pico_image.config.schema import Variant
+from pico_image.emulator import parts
+from pico_image.image import build_info
+build_info.version = lambda root: {"commit": "c" * 40, "dirty": False}
 stage = Path(sys.argv[1])
-loaded = config.load()
+loaded = configuration.load()
 base = {p.name: p for p in stage.iterdir() if p.name != "app"}
 variant = Variant.model_validate_json(sys.argv[2])
 board = loaded.board(variant.board)
-emulator.build_from(Console(), loaded, variant, board, base, stage / "app" / "bin", {})
+parts.build_from(Console(), loaded, variant, board, base, stage / "app" / "bin", {})
 """
 
 
@@ -272,7 +280,7 @@ def test_source_date_epoch_is_the_time_of_every_file(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     images = kit.build()
     assert "mtime: 0x6553f100" in debugfs(images / "rootfs.img", "stat /bin/busybox")
-    release = ext4.read_file(kit.console, images / "rootfs.img", "/etc/pico-image-release")
+    release = filesystem.read_file(kit.console, images / "rootfs.img", "/etc/pico-image-release")
     assert b"BUILD_DATE=2023-11-14T22:13:20Z" in release
 
 
@@ -314,7 +322,7 @@ def test_a_package_without_a_program_is_refused_by_name(
 HOLDER = """
 import sys
 from pathlib import Path
-from pico_image.files import locked
+from pico_image.base.files import locked
 with locked(Path(sys.argv[1]), "the test"):
     print("held", flush=True)
     sys.stdin.read()
@@ -355,14 +363,14 @@ def test_a_second_build_waits_and_says_for_whom(kit: Kit, images: Path) -> None:
 def test_only_an_image_with_a_layout_can_be_booted(images: Path, tmp_path: Path) -> None:
     (tmp_path / "x.img").write_bytes(bytes(1 << 20))
     with pytest.raises(UserError, match="cannot be booted"):
-        emulator.working_copy(tmp_path / "x.img", tmp_path)
+        working_copy(tmp_path / "x.img", tmp_path)
     with pytest.raises(UserError, match="could not read the image"):
-        emulator.working_copy(tmp_path / "missing.img", tmp_path)
+        working_copy(tmp_path / "missing.img", tmp_path)
     cut = (images / "sdcard.img").read_bytes()[: 2 * MIB]
     (tmp_path / "cut.img").write_bytes(cut)
-    card = emulator.working_copy(tmp_path / "cut.img", tmp_path)
+    card = working_copy(tmp_path / "cut.img", tmp_path)
     with (
         pytest.raises(UserError, match=r"boot image .* cannot be read|SHA-256"),
-        emulator.boot(Console(), card),
+        boot(Console(), card),
     ):
         pytest.fail("a card with half a kernel was booted")

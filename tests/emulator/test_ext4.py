@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pico_image import ext4
-from pico_image.console import Console
-from pico_image.errors import UserError
-from pico_image.sdcard.extents import path_with_sbin
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.card import filesystem
+from pico_image.card.extents import path_with_sbin
 
 EPOCH = 1_700_000_000
 SLOT = 64 << 20
@@ -36,7 +36,7 @@ def tree(folder: Path, names: list[str], umask: int = 0o022) -> Path:
 
 
 def make(folder: Path, image: Path, **options: object) -> Path:
-    ext4.make(
+    filesystem.make(
         Console(),
         folder,
         image,
@@ -114,14 +114,14 @@ def test_files_come_back_and_missing_ones_are_errors(tmp_path: Path) -> None:
     card = tmp_path / "card"
     card.write_bytes(bytes(8192) + image.read_bytes())
     console = Console()
-    assert ext4.read_file(console, card, "/d/x y", offset=8192) == b"d/x y" * 500
-    assert ext4.list_folder(console, card, "/d", offset=8192) == ["x y"]
+    assert filesystem.read_file(console, card, "/d/x y", offset=8192) == b"d/x y" * 500
+    assert filesystem.list_folder(console, card, "/d", offset=8192) == ["x y"]
     with pytest.raises(UserError, match="could not read /d/z"):
-        ext4.read_file(console, card, "/d/z", offset=8192)
+        filesystem.read_file(console, card, "/d/z", offset=8192)
     with pytest.raises(UserError, match="read /d/x y from"):
-        ext4.read_file(console, card, "/d/x y", offset=4096)
+        filesystem.read_file(console, card, "/d/x y", offset=4096)
     with pytest.raises(UserError, match="quote"):
-        ext4.read_file(console, card, '/d/"', offset=8192)
+        filesystem.read_file(console, card, '/d/"', offset=8192)
 
 
 def test_names_that_debugfs_cannot_quote_are_refused(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pico_image import emulator
-from pico_image.errors import CheckFailed
-from pico_image.sdcard import flash, inspect_image, verify
-from tests.sdcard.test_flash import loop
+from pico_image.base.errors import CheckFailed
+from pico_image.card.flash import flash
+from pico_image.card.inspection import inspect_image
+from pico_image.card.verify import verify
+from pico_image.emulator.qemu import boot
+from tests.card.test_flash import loop
 
 from .conftest import Kit
 
@@ -36,7 +38,7 @@ def test_a_flashed_card_boots_and_its_root_grows_to_the_card(
     before = {part["name"]: part for part in inspect_image(card)["partitions"]}
     assert inspect_image(card)["problems"] == []
 
-    with emulator.boot(kit.console, card) as machine:
+    with boot(kit.console, card) as machine:
         machine.wait_for_shell()
         assert "growfs: rootfs may grow from 512 to" in machine.transcript()
         status, text = machine.run("dmesg | grep -i 'ext4.*error'")
@@ -49,7 +51,7 @@ def test_a_flashed_card_boots_and_its_root_grows_to_the_card(
     assert [part["offset"] for part in after.values()] == [p["offset"] for p in before.values()]
     grown = after["rootfs"]["slot"]
     assert CARD - (1 << 20) <= after["rootfs"]["offset"] + grown <= CARD
-    with emulator.boot(kit.console, card) as machine:
+    with boot(kit.console, card) as machine:
         machine.wait_for_shell()
         assert "growfs:" not in machine.transcript()
         status, text = machine.run("cat /sys/class/block/mmcblk0p7/size")

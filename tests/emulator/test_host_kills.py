@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from pico_image import scratch
-from pico_image.files import output_dir, sha256_file
-from tests.app.cards import model_folder
+from pico_image.base import scratch
+from pico_image.base.files import output_dir, sha256_file
 from tests.app.schema import validated
 from tests.emulator import killed
 from tests.emulator.conftest import Kit
-from tests.killing import PROOFS, Child, Moments, chance
+from tests.support.killing import PROOFS, Child, Moments, chance
+from tests.support.model_cards import model_folder
 
 __all__ = ["chance"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pico_image.files import ROOT
+from pico_image.base.files import ROOT
 
 pytestmark = pytest.mark.qemu
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from pico_image import emulator
-from pico_image.cross import Toolchain
-from pico_image.files import ROOT
-from pico_image.qemu import Machine
+from pico_image.base.files import ROOT
+from pico_image.compile.toolchain import Toolchain
+from pico_image.emulator.card import working_copy
+from pico_image.emulator.qemu import Machine, boot
 
 from .conftest import Kit
 
@@ -53,7 +53,7 @@ def card(kit: Kit, output: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         patch.setenv("PICO_OUTPUT_DIR", str(folder / "out"))
         packages = [*kit.variant.packages, "write-results"]
         images = replace(kit, programs=programs).build(packages=packages)
-    return emulator.working_copy(images / "sdcard.img", folder)
+    return working_copy(images / "sdcard.img", folder)
 
 
 #: One process for all files: a fork for each costs more here than the boot itself.
@@ -95,7 +95,7 @@ def test_results_that_were_reported_survive_every_power_cut(kit: Kit, card: Path
     reported: set[str] = set()
     written = 0
     for cut in range(CUTS + 1):
-        with emulator.boot(kit.console, card) as machine:
+        with boot(kit.console, card) as machine:
             machine.wait_for_shell()
             log = machine.transcript()
             assert "could not be repaired" not in log and "in memory for now" not in log, log

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pico_image import emulator, remote_server
-from pico_image.files import sha256_file
-from pico_image.sbom_files import INSTALLED, LINKED
-from tests.app.cards import model_folder
-from tests.secrets_check import known_ways_in
+from pico_image.base.files import sha256_file
+from pico_image.emulator.parts import build_from
+from pico_image.emulator.system import dropbear
+from pico_image.image.sbom_files import INSTALLED, LINKED
+from tests.support.model_cards import model_folder
+from tests.support.secrets_check import known_ways_in
 
 from .conftest import Kit
 from .unpacked import files, unpack
@@ -42,14 +43,14 @@ def complete(kit: Kit, output: Path) -> Path:
     """
     server = output / "server"
     server.mkdir()
-    for name in remote_server.PROGRAMS:
+    for name in dropbear.PROGRAMS:
         (server / name).write_text("#!/bin/sh\n")
     model = model_folder(output / "models/colours")
     card = json.loads((model / "model.json").read_text())
     for image in card["images"]:
         image["licence"] = "CC0-1.0"
     (model / "model.json").write_text(json.dumps(card))
-    return emulator.build_from(
+    return build_from(
         kit.console,
         kit.config,
         kit.variant.model_copy(update={"name": "emulator-complete"}),

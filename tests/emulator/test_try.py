@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pico_image.files import ROOT
+from pico_image.base.files import ROOT
 from tests.app.schema import validated
 
 pytestmark = [pytest.mark.qemu, pytest.mark.slow]

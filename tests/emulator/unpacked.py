@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from tests.sdcard import helpers
+from tests.card import helpers
 
 
 def unpack(image: Path, folder: Path) -> Path:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from pico_image.config import Config, load
-from pico_image.console import Console
-from pico_image.files import ROOT, cache_dir
+from pico_image.base.cache import cache_dir
+from pico_image.base.console import Console
+from pico_image.base.files import ROOT
+from pico_image.config.configuration import Config, load
 from pico_image.models import convert, environment, stages
 
 HERE = Path(__file__).resolve().parent

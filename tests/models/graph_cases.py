@@ -12,9 +12,9 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from pico_image.errors import UserError
-from pico_image.models import onnx_graph, onnx_to_tflite, tflite_file
-from pico_image.models.quantize import Runner
+from pico_image.base.errors import UserError
+from pico_image.models.worker import onnx_graph, onnx_to_tflite, tflite_file
+from pico_image.models.worker.quantize import Runner
 
 RNG = np.random.default_rng(7)
 

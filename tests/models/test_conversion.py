@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import json
 import os
@@ -17,13 +16,15 @@ from typing import Any
 
 import pytest
 
-from pico_image import scratch, sources
-from pico_image.config import Config
-from pico_image.config_schema import Source
-from pico_image.console import Console
-from pico_image.errors import CheckFailed, CommandError, UserError
-from pico_image.files import ROOT, sha256_file
-from pico_image.models import card, convert, environment, rknn_file, stage_code, stages
+from pico_image import sources
+from pico_image.base import scratch
+from pico_image.base.console import Console
+from pico_image.base.errors import CheckFailed, CommandError, UserError
+from pico_image.base.files import ROOT, sha256_file
+from pico_image.config.configuration import Config
+from pico_image.config.schema import Source
+from pico_image.models import card, convert, environment, stages
+from pico_image.models.worker import rknn_file
 
 Inside = Callable[..., Any]
 MODELS = ROOT / "pico_image" / "models"
@@ -260,8 +261,8 @@ def test_a_killed_conversion_leaves_nothing(
 ) -> None:
     script = tmp_path / "convert.py"
     script.write_text(
-        "from pico_image.config import load\n"
-        "from pico_image.console import Console\n"
+        "from pico_image.config.configuration import load\n"
+        "from pico_image.base.console import Console\n"
         "from pico_image.models import convert\n"
         "convert.convert(Console(), load(), 'efficientnet-lite0', npu=False)\n"
     )
@@ -402,59 +403,9 @@ def test_a_machine_that_rknn_toolkit_does_not_know_is_told(
     assert convert._wants_npu(console, job, None) is False
 
 
-@pytest.mark.parametrize(
-    ("entry", "listed"),
-    [
-        ("job_prepare", stage_code.PREPARE),
-        ("job_describe", stage_code.DESCRIBE),
-        ("job_pictures", stage_code.SHOWN),
-        # The key of the prepared stage is an input of the others.
-        ("job_tflite", (*stage_code.PREPARE, *stage_code.TFLITE)),
-        ("job_rknn", (*stage_code.PREPARE, *stage_code.RKNN)),
-        (
-            "job_photographs",
-            (*stage_code.PREPARE, *stage_code.TFLITE, *stage_code.PHOTOGRAPHS),
-        ),
-        ("job_golden", (*stage_code.PREPARE, *stage_code.RKNN, *stage_code.GOLDEN)),
-    ],
-)
-def test_the_cache_key_covers_all_code_that_a_stage_runs(
-    entry: str, listed: tuple[str, ...]
-) -> None:
-    needed, queue = set(), [entry, "worker"]
-    while queue:
-        name = queue.pop()
-        if name in needed:
-            continue
-        needed.add(name)
-        for node in ast.walk(ast.parse((MODELS / f"{name}.py").read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
-                "pico_image.models"
-            ):
-                inner = (node.module or "").split(".")[2:]
-                queue += inner or [alias.name for alias in node.names]
-    assert needed <= set(listed)
-
-
 def test_the_toolkits_own_words_are_found_in_its_noise() -> None:
     noise = (
         "I build ok\n\x1b[1;33mW\x1b[0m build: so so\n"
         "\x1b[1;31mE\x1b[0m \x1b[1;31mload_onnx: unsupported op Foo\x1b[0m\n    E build: no\nEnd"
     )
     assert environment.complaints(noise) == ["E load_onnx: unsupported op Foo", "E build: no"]
-
-
-def test_only_what_the_code_does_is_in_the_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "environment.py"))
-    module = tmp_path / "thing.py"
-    hashes = []
-    for text in (
-        '"""Old words."""\n\n\ndef f(x):\n    """Doc."""\n    return x + 1\n',
-        '"""New words."""\ndef f(x):\n    # why\n    return x+1\n',
-        '"""New words."""\ndef f(x):\n    # why\n    return x+2\n',
-    ):
-        module.write_text(text)
-        hashes.append(environment.code_hash("thing"))
-    assert hashes[0] == hashes[1] != hashes[2]

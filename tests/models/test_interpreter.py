@@ -23,11 +23,12 @@ from pathlib import Path
 import pytest
 
 from pico_image import sources
-from pico_image.config import load
-from pico_image.config_schema import Place, Source, SourceFile
-from pico_image.console import Console
-from pico_image.errors import UserError
-from pico_image.files import ROOT, cache_dir, sha256_file
+from pico_image.base.cache import cache_dir
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.base.files import ROOT, sha256_file
+from pico_image.config.configuration import load
+from pico_image.config.schema import Place, Source, SourceFile
 from pico_image.models import convert, environment, stages
 
 LEFT_OUT = {"test", "site-packages", "dist-packages", "__pycache__", "idlelib", "tkinter"}

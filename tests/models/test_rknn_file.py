@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from pico_image.config import Config
-from pico_image.console import Console
-from pico_image.errors import UserError
-from pico_image.models import gate, inspection, rknn_file
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.config.configuration import Config
+from pico_image.models import gate, inspection
+from pico_image.models.worker import rknn_file
 
 
 def trailer(**changes: Any) -> dict[str, Any]:

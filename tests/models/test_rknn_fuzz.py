@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pico_image.errors import UserError
-from pico_image.models import rknn_file
+from pico_image.base.errors import UserError
+from pico_image.models.worker import rknn_file
 from tests.app import rknn_writer
 
 #: A fixed budget, the same examples in every run.

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from pico_image.config import Config, load
-from pico_image.console import Console
-from pico_image.errors import CheckFailed, UserError
-from pico_image.files import ROOT, cache_dir, sha256_file
+from pico_image.base.cache import cache_dir
+from pico_image.base.console import Console
+from pico_image.base.errors import CheckFailed, UserError
+from pico_image.base.files import ROOT, sha256_file
+from pico_image.config.configuration import Config, load
 from pico_image.models import convert, environment, stages
 
 MODEL = "efficientnet-lite0"

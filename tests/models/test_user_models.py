@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from pico_image.config import Config
-from pico_image.console import Console
-from pico_image.errors import UserError
-from pico_image.models import inspection, rknn_file, user_models
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.config.configuration import Config
+from pico_image.models import inspection, user_models
+from pico_image.models.worker import rknn_file
 
 Inside = Callable[..., Any]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pico_image.models import measured_scales, rknn_file, toolkit, torch_stand_in
+from pico_image.models.worker import measured_scales, rknn_file, toolkit, torch_stand_in
 
 CARD = {"mean": [127.0] * 3, "std": [128.0] * 3}
 

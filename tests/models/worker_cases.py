@@ -13,8 +13,8 @@ from graph_cases import RNG, Net, head  # type: ignore[import-not-found]
 from onnx import numpy_helper
 from PIL import Image
 
-from pico_image.errors import UserError
-from pico_image.models import (
+from pico_image.base.errors import UserError
+from pico_image.models.worker import (
     calibration,
     onnx_graph,
     onnx_to_tflite,
@@ -24,7 +24,7 @@ from pico_image.models import (
     tflite_file,
     weights,
 )
-from pico_image.models.networks import efficientnet_lite0
+from pico_image.models.worker.networks import efficientnet_lite0
 
 CARD = {
     "width": 16,

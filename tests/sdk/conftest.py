@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from pico_image import config as configuration
-from pico_image import container_run, sdk, volumes
-from pico_image.config import Config
-from pico_image.config_schema import Variant
-from pico_image.console import Console
-from pico_image.container import PROJECT, Engine, Mount
-from pico_image.files import ROOT
-from pico_image.sdk_site import Options
+from pico_image.base.console import Console
+from pico_image.base.files import ROOT
+from pico_image.config import configuration
+from pico_image.config.configuration import Config
+from pico_image.config.schema import Variant
+from pico_image.engine import run, volumes
+from pico_image.engine.client import PROJECT, Engine, Mount
+from pico_image.sdk import backend
+from pico_image.sdk.workspace import Options
 from tests.sdk_stand_in import base_image, podman, repository
 from tests.sdk_stand_in import engine as engines
 
@@ -112,7 +113,7 @@ class Project:
         options = dataclasses.replace(self.options, **changes)  # type: ignore[arg-type]
         assert console.log_path is not None
         before = console.log_path.stat().st_size
-        sdk.build(console, self.config, self.variant, options, engine=self.engine)
+        backend.build(console, self.config, self.variant, options, engine=self.engine)
         text = console.log_path.read_bytes()[before:].decode()
         return re.findall(r"^- Stage (\w+)", text, re.MULTILINE)
 
@@ -131,7 +132,7 @@ class Project:
 
     def shell(self, console: Console, script: str) -> list[str]:
         """Run a script in the build volume; its output."""
-        return container_run.output_of(
+        return run.output_of(
             self.engine, console, BASE, ["bash", "-c", script],
             what="look into the volume", mounts=[Mount(self.volume, "/build")],
         )  # fmt: skip
@@ -139,7 +140,7 @@ class Project:
     def shell_all(self, console: Console, script: str) -> list[str]:
         """Run a script that sees the shared caches too."""
         caches = [Mount(f"{PROJECT}-{name}", f"/cache/{name}") for name in ("git", "dl", "ccache")]
-        return container_run.output_of(
+        return run.output_of(
             self.engine, console, BASE, ["bash", "-c", script], what="change a cache", mounts=caches
         )
 
@@ -264,7 +265,7 @@ def golden(
 
 
 def copy_volume(engine: Engine, console: Console, source: str, target: str) -> None:
-    container_run.output_of(
+    run.output_of(
         engine, console, BASE, ["cp", "-a", "/from/.", "/to/"], what="copy a volume",
         mounts=[Mount(source, "/from", read_only=True), Mount(target, "/to")],
     )  # fmt: skip

@@ -17,13 +17,13 @@ from typing import Any
 
 import docker
 
-from pico_image import config as configuration
-from pico_image import sdk
-from pico_image.console import Console
-from pico_image.errors import UserError
-from pico_image.sdk_site import Options
-from tests.killing import FORKS, Child
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.config import configuration
+from pico_image.sdk import backend
+from pico_image.sdk.workspace import Options
 from tests.sdk.conftest import VARIANT, Project
+from tests.support.killing import FORKS, Child
 
 #: For a build to come to its point or its end; it takes about three seconds.
 PATIENCE = 600.0
@@ -67,7 +67,7 @@ def _build(root: Path, options: Options, at: int | None, tell: Connection) -> No
         config = configuration.load(root)
         console = Console(stream=io.StringIO())
         with console.logging_to(root.parent / "logs", "build"):
-            sdk.build(console, config, config.variant(VARIANT), options)
+            backend.build(console, config, config.variant(VARIANT), options)
     except UserError as error:
         how, text = "told", str(error)
     except BaseException:

@@ -15,12 +15,12 @@ from pathlib import Path
 import docker.errors
 import pytest
 
-from pico_image import build
-from pico_image.build import Login
-from pico_image.console import Console
-from pico_image.container import PROJECT, Engine
-from pico_image.errors import UserError
-from pico_image.sdcard import verify
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.card.verify import verify
+from pico_image.engine.client import PROJECT, Engine
+from pico_image.image import build
+from pico_image.image.build import Login
 from tests.sdk.conftest import BASE, VARIANT, Project, result
 from tests.sdk.test_sdk_faults import interruptible, running, second_engine
 from tests.sdk_stand_in import engine as engines

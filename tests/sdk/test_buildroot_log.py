@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pico_image import sdk_failures
-from pico_image.buildroot_log import Follower, plain, relevant, timings
+from pico_image.sdk import failures
+from pico_image.sdk.buildroot_log import Follower, plain, relevant, timings
 
 LOG = """\
 1700000000.000000000:start:extract             : zlib
@@ -104,12 +104,12 @@ MET = {
 }
 
 
-@pytest.mark.parametrize("name", [failure.name for failure in sdk_failures.KNOWN])
+@pytest.mark.parametrize("name", [failure.name for failure in failures.KNOWN])
 def test_known_failures(name: str) -> None:
-    found = sdk_failures.recognise(["CC a.o", MET[name], "make: *** [x] Error 1"])
+    found = failures.recognise(["CC a.o", MET[name], "make: *** [x] Error 1"])
     assert found is not None and found.name == name
     assert len(found.remedy) > 30
 
 
 def test_nothing_is_recognised_in_a_plain_failure() -> None:
-    assert sdk_failures.recognise(["x.c:1: error: expected ';'", "make: *** [x] Error 1"]) is None
+    assert failures.recognise(["x.c:1: error: expected ';'", "make: *** [x] Error 1"]) is None

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from pico_image import doctor
-from pico_image.console import Console
-from pico_image.container import Engine
+from pico_image.base.console import Console
+from pico_image.engine.client import Engine
 from tests.sdk.conftest import BASE, VARIANT, Project, result
 from tests.sdk_stand_in import engine as engines
 from tests.sdk_stand_in import repository
@@ -29,15 +29,17 @@ ALL = ["uboot", "kernel", "rootfs", "firmware"]
 BUILD = """
 import sys
 from pathlib import Path
-from pico_image import build, config, console
-from pico_image.sdk_site import Options
+from pico_image.base import console
+from pico_image.config import configuration
+from pico_image.image import build
+from pico_image.sdk.workspace import Options
 root, base, models, key, sdk = sys.argv[1:6]
 options = Options(
     base_image=base, models={"efficientnet-lite0": Path(models)}, first_bytes=50_000_000,
     later_bytes=10_000_000, sdk_path=Path(sdk) if sdk else None,
 )
 login = build.Login(Path(key))
-build.build_image(console.Console(), config.load(Path(root)), sys.argv[6], options, login)
+build.build_image(console.Console(), configuration.load(Path(root)), sys.argv[6], options, login)
 """
 
 

@@ -16,19 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from pico_image import (
-    container,
-    container_image,
-    container_run,
-    sdk,
-    sdk_doctor,
-    sdk_tools,
-    volumes,
-)
-from pico_image.console import Console
-from pico_image.container import PROJECT, Engine, EngineLost, Mount
-from pico_image.errors import CommandError, UserError
-from pico_image.volumes import Entry
+from pico_image.base.console import Console
+from pico_image.base.errors import CommandError, UserError
+from pico_image.engine import client, images, run, volumes
+from pico_image.engine.client import PROJECT, Engine, EngineLost, Mount
+from pico_image.engine.volumes import Entry
+from pico_image.sdk import backend, requirements, tools
 from tests.sdk.conftest import BASE, Project, load_base, make_project, result
 from tests.sdk.test_sdk_faults import (
     interruptible,
@@ -83,7 +76,7 @@ def test_fetch_build_offline_interrupt_resume_clean(
     project: Project, console: Console, golden: dict[str, bytes]
 ) -> None:
     """A user's whole day with Podman instead of Docker."""
-    sdk.fetch(console, project.config, project.variant, project.options, engine=project.engine)
+    backend.fetch(console, project.config, project.variant, project.options, engine=project.engine)
     assert project.build(console, offline=True) == ALL
     assert result(project.images) == golden
     assert project.build(console) == []
@@ -110,12 +103,12 @@ def test_fetch_build_offline_interrupt_resume_clean(
     assert project.build(console, from_stage="rootfs") == ["rootfs", "firmware"]
     assert result(project.images) == golden
 
-    found = {item.name: item for item in sdk_doctor.findings(project.config, online=False)}
+    found = {item.name: item for item in requirements.findings(project.config, online=False)}
     assert found["container engine"].detail.startswith("Podman ")
     assert all(item.ok for item in found.values()), found
-    would = sdk_tools.remove_volumes(console, caches=True, dry_run=True)
+    would = tools.remove_volumes(console, caches=True, dry_run=True)
     assert f"volume {project.volume}" in would
-    assert sdk_tools.remove_volumes(console, caches=True) == would
+    assert tools.remove_volumes(console, caches=True) == would
     assert [item.name for item in project.engine.client.volumes.list()] == []
 
 
@@ -144,9 +137,7 @@ def test_service_killed_in_a_stage(
 def test_lines_and_files_are_whole(project: Project, console: Console, tmp_path: Path) -> None:
     """Podman hands on pieces as they come; what is one line has to stay one."""
     script = "for i in 1 2 3; do printf out$i; echo err$i >&2; echo end$i; done"
-    lines = container_run.output_of(
-        project.engine, console, BASE, ["bash", "-c", script], what="try"
-    )
+    lines = run.output_of(project.engine, console, BASE, ["bash", "-c", script], what="try")
     assert lines == ["out1err1", "end1", "out2err2", "end2", "out3err3", "end3"]
     name = f"{PROJECT}-t-podman"
     content = b"head" + bytes(8 << 20) + b"tail"
@@ -160,7 +151,7 @@ def test_lines_and_files_are_whole(project: Project, console: Console, tmp_path:
     assert volumes.read(project.engine, BASE, name, "images/none") is None
     mounts = [Mount(name, "/v", read_only=True)]
     script = "stat -c '%a %u' /v/images/*; touch /v/x 2>/dev/null || echo kept; ls /sys/class/net"
-    lines = container_run.output_of(
+    lines = run.output_of(
         project.engine, console, BASE, ["bash", "-c", script], what="look", mounts=mounts
     )
     assert lines == ["644 0", "755 0", "kept", "lo"]
@@ -171,15 +162,15 @@ def test_pull_and_the_registry(
 ) -> None:
     port = podman_process.registry_port
     with registry.serving("pico/base", base_image.archive(), port) as (reference, digest):
-        image = container_image.ensure_base(project.engine, console, reference)
+        image = images.ensure_base(project.engine, console, reference)
         assert image.attrs["RepoDigests"] == [f"{reference.rpartition(':')[0]}@{digest}"]
         project.edit("configs/sources.yml", "luckfoxtech/luckfox_pico:1.0", reference)
-        found = {item.name: item for item in sdk_doctor.findings(project.config)}
+        found = {item.name: item for item in requirements.findings(project.config)}
         assert found["container registry"].ok, found["container registry"].detail
         with pytest.raises(UserError, match="could not pull the container image") as caught:
-            container_image.ensure_base(project.engine, console, f"{reference}23")
+            images.ensure_base(project.engine, console, f"{reference}23")
         assert "docs/building.md" in str(caught.value)
-    found = {item.name: item for item in sdk_doctor.findings(project.config)}
+    found = {item.name: item for item in requirements.findings(project.config)}
     assert not found["container registry"].ok
 
 
@@ -191,10 +182,10 @@ def test_shell_by_the_podman_program(
     with os.fdopen(far) as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
         script = "readlink .BoardConfig.mk | grep -q npu-luckfox-pico-mini && exit 5"
-        status = sdk_tools.shell(
+        status = tools.shell(
             console, project.config, project.variant, project.options,
             command=["bash", "-c", script], engine=project.engine,
         )  # fmt: skip
     os.close(near)
     assert status == 5
-    assert container.findings()[0].detail.startswith("Podman")
+    assert client.findings()[0].detail.startswith("Podman")

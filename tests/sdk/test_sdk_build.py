@@ -11,16 +11,18 @@ from typing import Any
 
 import pytest
 
-from pico_image import build, sdk, volumes
-from pico_image.console import Console
-from pico_image.container import PROJECT
-from pico_image.errors import UserError
-from pico_image.files import sha256_file
-from pico_image.sbom_files import HANDED_IN, INSTALLED
-from pico_image.sdcard import verify
-from pico_image.sdcard.env import read_env
-from pico_image.sdcard.partitions import PartitionTable
-from pico_image.sdcard.sums import read_sums
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.base.files import sha256_file
+from pico_image.card.env import read_env
+from pico_image.card.sums import read_sums
+from pico_image.card.verify import verify
+from pico_image.config.partitions import PartitionTable
+from pico_image.engine import volumes
+from pico_image.engine.client import PROJECT
+from pico_image.image import build
+from pico_image.image.sbom_files import HANDED_IN, INSTALLED
+from pico_image.sdk import backend
 from tests.sdk.conftest import BASE, VARIANT, Project, content, listing, result
 from tests.sdk_stand_in import repository
 
@@ -215,7 +217,7 @@ def test_offline_after_fetch(project: Project, console: Console) -> None:
     with pytest.raises(UserError, match="has not been fetched") as caught:
         project.build(console, offline=True)
     assert "invoke fetch" in str(caught.value)
-    sdk.fetch(console, project.config, project.variant, project.options, engine=project.engine)
+    backend.fetch(console, project.config, project.variant, project.options, engine=project.engine)
     assert project.build(console, offline=True) == ALL
 
 
@@ -311,7 +313,7 @@ def test_whole_way_to_the_card(project: Project, console: Console) -> None:
     info = json.loads((images / "build-info.json").read_text())
     release = content(images / "rootfs.img", "etc/pico-image-release")
     assert f"VARIANT={VARIANT}\n" in release and "BACKEND=luckfox-sdk\n" in release
-    made_with = sdk.provenance(VARIANT)
+    made_with = backend.provenance(VARIANT)
     assert made_with["sdk"]["commit"] == project.config.source("luckfox-sdk").commit
     assert made_with["container"]["base"] == BASE and set(made_with["stages"]) == set(ALL)
     assert info["inputs"]["sdk"] == made_with["sdk"]

@@ -20,11 +20,12 @@ from pathlib import Path
 
 import pytest
 
-from pico_image import config as configuration
-from pico_image import sdk, sdk_tools, volumes
-from pico_image.console import Console
-from pico_image.container import Engine, EngineLost
-from pico_image.errors import CommandError, UserError
+from pico_image.base.console import Console
+from pico_image.base.errors import CommandError, UserError
+from pico_image.config import configuration
+from pico_image.engine import volumes
+from pico_image.engine.client import Engine, EngineLost
+from pico_image.sdk import backend, tools
 from tests.sdk.conftest import BASE, VARIANT, Project, load_base, result
 from tests.sdk_stand_in import base_image
 from tests.sdk_stand_in import engine as engines
@@ -138,12 +139,13 @@ def test_killed_client(built_project: Project, console: Console, golden: dict[st
     (project.root / "app/more.c").write_text("int more;\n")
     code = (
         "import sys, dataclasses; from pathlib import Path\n"
-        "from pico_image import config, sdk, console\n"
-        "from pico_image.sdk_site import Options\n"
+        "from pico_image.base import console; from pico_image.config import configuration\n"
+        "from pico_image.sdk import backend\n"
+        "from pico_image.sdk.workspace import Options\n"
         "root, base, models, log = sys.argv[1:]\n"
-        "c = config.load(Path(root)); t = console.Console()\n"
+        "c = configuration.load(Path(root)); t = console.Console()\n"
         "o = Options(base_image=base, models={'efficientnet-lite0': Path(models)}, later_bytes=0)\n"
-        f"with t.logging_to(Path(log), 'build'): sdk.build(t, c, c.variant({VARIANT!r}), o)\n"
+        f"with t.logging_to(Path(log), 'build'): backend.build(t, c, c.variant({VARIANT!r}), o)\n"
     )
     models = str(project.models)
     child = subprocess.Popen(
@@ -297,7 +299,7 @@ def test_engine_reached_by_tcp_and_two_in_parallel(
     variant = project.root / "configs/variants/luckfox-pico-mini.yml"
     shutil.copy(variant, variant.with_name("second.yml"))
     config = configuration.load(project.root)
-    done = sdk_tools.build_all(
+    done = tools.build_all(
         console,
         config,
         [config.variant(VARIANT), config.variant("second")],
@@ -372,7 +374,7 @@ def test_caller_who_is_not_root(
         engine = Engine.connect()
         config = configuration.load(built_project.root)
         variant = config.variant(VARIANT)
-        images = sdk.build(console, config, variant, built_project.options, engine=engine)
+        images = backend.build(console, config, variant, built_project.options, engine=engine)
         assert result(images) == golden
         engine.close()
     finally:
@@ -388,7 +390,7 @@ def test_fetch_goes_on_where_it_was_cut_off(
     project: Project, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Small batches, and cut off by who reads the first one's end: nothing has to be in time.
-    monkeypatch.setattr("pico_image.sdk_checkout.BATCH", 2)
+    monkeypatch.setattr("pico_image.sdk.checkout.BATCH", 2)
     project.remove_volumes()
     all_files: list[int] = []
 

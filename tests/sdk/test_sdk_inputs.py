@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from pico_image import config as configuration
-from pico_image import prebuilt, render, sdk_site
-from pico_image.console import Console
-from pico_image.files import ROOT
-from pico_image.sdk_inputs import (
+from pico_image.base.console import Console
+from pico_image.base.files import ROOT
+from pico_image.compile import programs
+from pico_image.config import configuration, render
+from pico_image.engine.volumes import Entry, Tree, tree_of
+from pico_image.sdk import workspace
+from pico_image.sdk.inputs import (
     Stage,
     board_values,
     packages,
@@ -22,7 +24,6 @@ from pico_image.sdk_inputs import (
     symbols,
     values_for,
 )
-from pico_image.volumes import Entry, Tree, tree_of
 
 BOARD = """\
 #!/bin/bash
@@ -193,10 +194,10 @@ def test_our_own_tree_is_understood() -> None:
 @pytest.mark.parametrize(
     ("symbols", "asked"),
     [
-        ({prebuilt.SYMBOL: "y"}, True),
+        ({programs.PREBUILT: "y"}, True),
         ({}, False),
-        ({prebuilt.SYMBOL: "n"}, False),
-        ({prebuilt.SYMBOL: "y", prebuilt.PATH: "/opt/neon-runner"}, False),
+        ({programs.PREBUILT: "n"}, False),
+        ({programs.PREBUILT: "y", programs.PREBUILT_PATH: "/opt/neon-runner"}, False),
     ],
 )
 def test_a_prebuilt_program_is_handed_over_when_asked_for(
@@ -206,16 +207,16 @@ def test_a_prebuilt_program_is_handed_over_when_asked_for(
     program = tmp_path / "bin/neon-runner"
     program.parent.mkdir()
     program.write_bytes(b"program")
-    monkeypatch.setattr("pico_image.native.app", lambda *_: tmp_path)
+    monkeypatch.setattr("pico_image.compile.programs.app", lambda *_: tmp_path)
     config = configuration.load(ROOT)
     base = config.variant("luckfox-pico-mini")
     variant = base.model_copy(update={"extra_symbols": symbols})
     config.variants[variant.name] = variant
-    found = prebuilt.neon_runner(Console(), config, variant)
+    found = programs.prebuilt_neon_runner(Console(), config, variant)
     assert found == (program if asked else None)
-    options = sdk_site.Options()
-    with_it = sdk_site.tree_for(config, variant, {}, options, program)
-    without = sdk_site.tree_for(config, variant, {}, options)
-    assert {*with_it} - {*without} == {sdk_site.PROGRAM}
+    options = workspace.Options()
+    with_it = workspace.tree_for(config, variant, {}, options, program)
+    without = workspace.tree_for(config, variant, {}, options)
+    assert {*with_it} - {*without} == {workspace.PROGRAM}
     one, two = packages(with_it), packages(without)
     assert {name for name in one if one[name]["hash"] != two[name]["hash"]} == {"neon-runner"}

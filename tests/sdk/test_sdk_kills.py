@@ -19,12 +19,12 @@ from pathlib import Path
 import docker.errors
 import pytest
 
-from pico_image.container import Engine
-from tests.killing import PROOFS, chance
+from pico_image.engine.client import Engine
 from tests.sdk.conftest import Project, load_base, make_project, result
 from tests.sdk.disturbed import Build
 from tests.sdk_stand_in import base_image, repository
 from tests.sdk_stand_in import engine as engines
+from tests.support.killing import PROOFS, chance
 
 __all__ = ["chance"]
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from pico_image import paperwork, sdk_doctor, sdk_tools, size_report
-from pico_image.console import Console
-from pico_image.container import PROJECT
-from pico_image.errors import UserError
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.engine.client import PROJECT
+from pico_image.image import paperwork, sizes
+from pico_image.sdk import requirements, tools
 from tests.sdk.conftest import BASE, VARIANT, Project
 
 pytestmark = pytest.mark.docker
@@ -28,7 +29,7 @@ def test_doctor(project: Project, console: Console) -> None:
     """Before the first build and with our image in the engine, each thing looked at once."""
     project.build(console, only="uboot")
     made = project.volume
-    found = {item.name: item for item in sdk_doctor.findings(project.config)}
+    found = {item.name: item for item in requirements.findings(project.config)}
     assert found["container engine"].ok and found["engine's architecture"].ok
     assert found["file names in volumes"].detail == "case matters"
     assert found["PATH in the container"].detail == "clean"
@@ -43,18 +44,18 @@ def test_doctor(project: Project, console: Console) -> None:
     assert commit is not None
     project.edit("configs/sources.yml", "git://", "git://127.0.0.1:9/no/")
     project.edit("configs/sources.yml", commit, "0123456789" * 4)
-    lost = {item.name: item for item in sdk_doctor.findings(project.config)}
+    lost = {item.name: item for item in requirements.findings(project.config)}
     assert not lost["SDK's repository"].ok
     assert "--sdk-url" in lost["SDK's repository"].remedy
     assert f"docker volume rm {made}" in lost["volumes of other pins"].remedy
 
 
 def test_removal_of_volumes(built_project: Project, console: Console) -> None:
-    would = sdk_tools.remove_volumes(console, dry_run=True)
+    would = tools.remove_volumes(console, dry_run=True)
     assert f"volume {built_project.volume}" in would
     assert not any(name.endswith(("-git", "-dl", "-ccache")) for name in would)
-    assert sdk_tools.remove_volumes(console) == would
-    assert sdk_tools.remove_volumes(console) == []
+    assert tools.remove_volumes(console) == would
+    assert tools.remove_volumes(console) == []
     left = {str(item.name) for item in built_project.engine.client.volumes.list()}
     assert f"{PROJECT}-dl" in left and built_project.volume not in left
     assert built_project.engine.client.images.get(BASE)
@@ -71,7 +72,7 @@ def test_one_of_a_matrix_fails(built_project: Project, console: Console) -> None
     config = built_project.config
     chosen = [config.variant("second"), config.variant(VARIANT)]
     with pytest.raises(UserError, match="1 of 2 variants failed") as caught:
-        sdk_tools.build_all(console, config, chosen, built_project.options)
+        tools.build_all(console, config, chosen, built_project.options)
     assert "second: stage rootfs, package neon-runner-1.0" in str(caught.value)
     assert console.log_path is not None
     assert f"{VARIANT}: done" in console.log_path.read_text()
@@ -95,7 +96,7 @@ def test_matrix_is_interrupted(built_project: Project, console: Console) -> None
     watcher.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            sdk_tools.build_all(console, config, [config.variant("second")], built_project.options)
+            tools.build_all(console, config, [config.variant("second")], built_project.options)
     finally:
         over.set()
         watcher.join()
@@ -109,9 +110,9 @@ def test_matrix_is_interrupted(built_project: Project, console: Console) -> None
 
 def test_shell_needs_a_terminal(built_project: Project, console: Console) -> None:
     with pytest.raises(UserError, match="need a terminal"):
-        sdk_tools.shell(console, built_project.config, built_project.variant, built_project.options)
+        tools.shell(console, built_project.config, built_project.variant, built_project.options)
     with pytest.raises(UserError, match="unknown menu 'kernal'"):
-        sdk_tools.sdk_config(
+        tools.sdk_config(
             console, built_project.config, built_project.variant, "kernal", built_project.options
         )
 
@@ -125,10 +126,11 @@ def in_terminal(project: Project, code: str) -> tuple[int, bytes]:
         pytest.skip("the docker command line is not installed")
     prepared = (
         "import sys; from pathlib import Path\n"
-        "from pico_image import config, console, sdk_tools\n"
-        "from pico_image.sdk_site import Options\n"
+        "from pico_image.base import console; from pico_image.config import configuration\n"
+        "from pico_image.sdk import tools\n"
+        "from pico_image.sdk.workspace import Options\n"
         "root, base, models = sys.argv[1:]\n"
-        f"c = config.load(Path(root)); t = console.Console(); v = c.variant({VARIANT!r})\n"
+        f"c = configuration.load(Path(root)); t = console.Console(); v = c.variant({VARIANT!r})\n"
         "o = Options(base_image=base, models={'efficientnet-lite0': Path(models)}, later_bytes=0)\n"
     )
     near, far = pty.openpty()
@@ -159,7 +161,7 @@ def test_shell_in_a_terminal(built_project: Project) -> None:
     status, text = in_terminal(
         built_project,
         "script = 'pwd; readlink .BoardConfig.mk; echo $BR2_EXTERNAL; exit 5'\n"
-        "sys.exit(sdk_tools.shell(t, c, v, o, command=['bash', '-c', script]))\n",
+        "sys.exit(tools.shell(t, c, v, o, command=['bash', '-c', script]))\n",
     )
     assert status == 5, text
     assert b"/build/sdk\r\n/build/board/BoardConfig-npu-luckfox-pico-mini.mk\r\n" in text
@@ -173,7 +175,7 @@ def test_menus_in_a_terminal(built_project: Project) -> None:
         ("buildroot", b"['extra_symbols:', '  BR2_PACKAGE_HTOP: y']"),
     ):
         status, text = in_terminal(
-            built_project, f"print('lines:', sdk_tools.sdk_config(t, c, v, {menu!r}, o))\n"
+            built_project, f"print('lines:', tools.sdk_config(t, c, v, {menu!r}, o))\n"
         )
         assert status == 0, text
         assert b"lines: " + lines in text
@@ -204,7 +206,7 @@ def test_sizes_of_a_built_image_by_package(
     owners = built_project.output / VARIANT / ".sdk/packages-file-list.txt"
     assert "npu-runner,./usr/bin/npu-runner\n" in owners.read_text()
     with pytest.raises(UserError, match="there is no root file system of variant luckfox-pico "):
-        size_report.of_variant(console, built_project.config, "luckfox-pico")
+        sizes.of_variant(console, built_project.config, "luckfox-pico")
 
 
 def test_licences_before_a_build_say_what_to_do(project: Project, console: Console) -> None:

@@ -14,10 +14,11 @@ import tarfile
 from pathlib import Path
 
 from pico_image import sources
-from pico_image.config import Config
-from pico_image.console import Console
-from pico_image.cross import Toolchain, source_hashes
-from pico_image.files import build_once, sha256_tree
+from pico_image.base.cache import build_once
+from pico_image.base.console import Console
+from pico_image.base.files import sha256_tree
+from pico_image.compile.toolchain import Toolchain, source_hashes
+from pico_image.config.configuration import Config
 
 HERE = Path(__file__).parent
 SOURCES = ("uclibc-source", "gcc-12-source")

@@ -1,0 +1,1 @@
+"""What every room needs: errors, the console, files, the cache, the identity of this project."""

@@ -1,0 +1,186 @@
+"""The cache of what can be made again: its folder, and entries that are made once and kept.
+
+One rule says what an entry depends on besides its data: the code of the package that holds its
+recipe, hashed whole (``code_of``). There is no list of functions or modules to keep.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import errno
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import platformdirs
+
+from pico_image.base.errors import UserError
+from pico_image.base.files import ROOT, locked, remove_tree
+
+CACHEDIR_TAG = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# Cache of luckfox-pico-npu; made by ./inv, safe to delete (./inv clean --level cache).\n"
+)
+
+
+def cache_dir() -> Path:
+    """The one cache: downloads, converted models, compiled libraries. ``PICO_CACHE_DIR``."""
+    folder = os.environ.get("PICO_CACHE_DIR")
+    path = Path(folder).expanduser() if folder else platformdirs.user_cache_path("luckfox-pico-npu")
+    return _make_cache(path.absolute())
+
+
+#: The cache that this process uses: its folder, held open and locked (shared) to the end.
+_held: tuple[Path, int] | None = None
+
+
+#: Caches that someone removed while this process used them.
+_removed: list[Path] = []
+
+
+_hold_lock = threading.Lock()
+
+
+def _hold(path: Path) -> None:
+    global _held
+    with _hold_lock:
+        if _held is not None:
+            if _held[0] == path and os.fstat(_held[1]).st_nlink > 0:
+                return
+            _note_removal()
+            os.close(_held[1])
+        _held = path, os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(_held[1], fcntl.LOCK_SH)
+
+
+def _note_removal() -> None:
+    if _held is not None and os.fstat(_held[1]).st_nlink == 0:
+        _removed.append(_held[0])
+
+
+def cache_removed() -> Path | None:
+    """The cache that this process uses, if someone removed it meanwhile."""
+    with _hold_lock:
+        _note_removal()
+        return _held[0] if _held is not None and _held[0] in _removed else None
+
+
+def remove_cache() -> None:
+    """Remove the cache. Raises UserError while another process uses it."""
+    path = cache_dir()
+    assert _held is not None
+    try:
+        fcntl.flock(_held[1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(
+            f"the cache {path} is in use by another process",
+            hint="wait for the build, the conversion or the download to end, then run this again",
+        ) from error
+    except OSError:
+        pass  # a file system without locks
+    remove_tree(path)
+
+
+def _make_cache(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tag = path / "CACHEDIR.TAG"
+        if not tag.exists():
+            tag.write_text(CACHEDIR_TAG, encoding="ascii")
+        _hold(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the cache folder {path}: {error.strerror}",
+            hint="free space or name another folder with PICO_CACHE_DIR",
+        ) from error
+    return path
+
+
+def build_once(
+    name: str,
+    inputs: Mapping[str, object],
+    build: Callable[[Path], None],
+    *,
+    notify: Callable[[str], None] | None = None,
+) -> Path:
+    """The folder that ``build`` fills, made once for each set of ``inputs`` and kept in the cache.
+
+    ``inputs`` must name everything the result depends on (hashes, versions, options, and the
+    hash of the code that builds). ``build`` gets an empty folder on the cache's file system;
+    when it returns, the folder is renamed into place, so an interrupted build leaves nothing
+    that could be taken for whole. Two processes that want the same thing build it once.
+    """
+    text = json.dumps(inputs, sort_keys=True, default=str)
+    key = hashlib.sha256(text.encode()).hexdigest()[:32]
+    base = cache_dir() / "built" / name
+    final = base / key
+    if final.is_dir():
+        return final
+    with locked(base / f"{key}.lock", f"the build of {name}", notify=notify):
+        if final.is_dir():
+            return final
+        # We hold the lock, so what a killed build of the same thing left behind is nobody's.
+        for left in base.glob(f"{key}.*.part"):
+            with contextlib.suppress(OSError):
+                remove_tree(left)
+        working = Path(tempfile.mkdtemp(prefix=f"{key}.", suffix=".part", dir=base))
+        try:
+            build(working)
+            (working / ".inputs.json").write_text(text + "\n", encoding="utf-8")
+            working.chmod(0o755)
+            os.replace(working, final)
+        except BaseException as error:
+            # Most recipes run programs, which fail in words of their own.
+            if isinstance(error, (OSError, UserError)) and not working.is_dir():
+                raise UserError(
+                    f"the cache folder {base} was removed while {name} was being built",
+                    hint="run it again; remove a cache only when nothing uses it",
+                ) from error
+            with contextlib.suppress(OSError):  # what Ctrl-C ended may still be about to end
+                remove_tree(working)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise UserError(
+                    f"no space left while building {name} under {base}",
+                    hint="free some space, or name another cache with PICO_CACHE_DIR",
+                ) from error
+            raise
+    return final
+
+
+@functools.cache
+def code_of(*packages: str) -> str:
+    """Hash of everything in packages such as ``pico_image.compile``, their subpackages included.
+
+    Comments, docstrings and layout of Python files are left out: a better sentence costs nobody
+    ten minutes of TensorFlow Lite. Files of other kinds (templates) count byte for byte.
+    """
+    digest = hashlib.sha256()
+    for package in sorted(packages):
+        folder = ROOT / package.replace(".", "/")
+        for path in sorted(folder.rglob("*")):
+            if "__pycache__" in path.parts or not path.is_file():
+                continue
+            content = path.read_bytes()
+            if path.suffix == ".py":
+                content = _without_prose(content).encode()
+            name = path.relative_to(ROOT).as_posix()
+            digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _without_prose(source: bytes) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (
+            ast.get_docstring(node) is not None
+        ):
+            node.body = node.body[1:]
+    return ast.dump(tree)

@@ -1,0 +1,1 @@
+"""A real board, reached over SSH."""

@@ -1,0 +1,60 @@
+"""Would a board start this program, and can its programs read this model? Looked at from here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from pico_image.base.errors import UserError
+
+#: Of model.json; what app/common/card.c reads.
+CARD_SCHEMA = 1
+#: e_machine of ARM, and the program header that asks for a loader (ELF specification).
+ELF_ARM, PT_INTERP = 40, 3
+
+
+def check_program(program: Path, machine: str) -> None:
+    """A program that the board cannot start must not replace one that it can."""
+    with program.open("rb") as stream:
+        head = stream.read(4096)
+    if head[:4] != b"\x7fELF" or head[4] != 1 or int.from_bytes(head[18:20], "little") != ELF_ARM:
+        raise UserError(f"{program} is no 32-bit ARM program", hint="invoke build-image makes them")
+    if not machine.startswith("armv7"):
+        raise UserError(f"the board's processor is {machine}; {program.name} is for armv7l")
+    offset, size, count = (
+        int.from_bytes(head[28:32], "little"),
+        int.from_bytes(head[42:44], "little"),
+        int.from_bytes(head[44:46], "little"),
+    )
+    kinds = [
+        int.from_bytes(head[offset + i * size : offset + i * size + 4], "little")
+        for i in range(count)
+    ]
+    if PT_INTERP in kinds:  # it wants the loader and C library of another system
+        raise UserError(
+            f"{program} is not static: it needs a C library that the board may not have"
+        )
+
+
+def check_card(folder: Path) -> None:
+    """The card must be one that the programs read, and name the very files beside it."""
+    path = folder / "model.json"
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        schema, files = card["schema"], card["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is no model card: {error}", hint="invoke convert-models makes the folder"
+        ) from error
+    if schema != CARD_SCHEMA:
+        raise UserError(f"{path} has schema {schema}; the board's programs read {CARD_SCHEMA}")
+    for file in files.values():
+        model = folder / str(file["path"])
+        if not model.is_file():
+            raise UserError(f"{path} names {file['path']}, which is not beside it")
+        if hashlib.sha256(model.read_bytes()).hexdigest() != file["sha256"]:
+            raise UserError(
+                f"{model} is not the file that {path.name} names (SHA-256 differs)",
+                hint="convert it again: invoke convert-models",
+            )

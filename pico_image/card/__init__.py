@@ -1,0 +1,1 @@
+"""The SD card: parts, environment, composing, reading back, repacking and flashing."""

@@ -1,0 +1,253 @@
+"""Which disks there are, and why one should not be written to.
+
+Linux is asked through ``lsblk --json`` (util-linux 2.37 or newer) and sysfs, macOS through
+``diskutil list -plist`` and ``diskutil info -plist``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import plistlib
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pico_image.base.errors import UserError
+
+COLUMNS = "NAME,PATH,TYPE,SIZE,RM,RO,TRAN,VENDOR,MODEL,MOUNTPOINTS"
+#: Where a mounted disk means that the running system lives on it.
+SYSTEM_MOUNTS = {"/", "/boot", "/boot/efi", "/boot/firmware", "/usr", "/var", "/home", "[SWAP]"}
+#: Stacked on a disk by the kernel: LVM, encryption, RAID. Such a disk is in use unmounted too.
+STACKED = ("lvm", "crypt", "raid", "mpath", "md", "dm")
+
+WINDOWS_ADVICE = (
+    "on Windows write sdcard.img with Rufus, balenaEtcher or Raspberry Pi Imager, or its parts"
+    " with SocToolKit (see README.txt beside the image); cancel when Windows offers to format"
+    " the card. WSL sees no card reader unless usbipd and a kernel with usb-storage are set up"
+)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A whole disk, a loop device or a plain file that stands for a card; ``size`` in bytes."""
+
+    path: Path
+    size: int
+    model: str = ""
+    transport: str = ""
+    kind: str = "disk"
+    removable: bool = False
+    read_only: bool = False
+    mounts: tuple[str, ...] = ()
+    stacked: bool = False
+
+    @property
+    def system(self) -> bool:
+        return any(mount in SYSTEM_MOUNTS for mount in self.mounts)
+
+    def __str__(self) -> str:
+        what = " ".join(word for word in (self.model, self.transport) if word) or self.kind
+        return f"{self.path} ({what}, {self.size / 1e9:.2f} GB)"
+
+    def objections(self, needed: int) -> dict[str, str]:
+        """Why not to write ``needed`` bytes here: the name that overrides it, and a sentence.
+
+        ``too-small`` and ``read-only`` cannot be overridden.
+        """
+        found: dict[str, str] = {}
+        if self.system:
+            shown = [mount for mount in self.mounts if mount in SYSTEM_MOUNTS]
+            found["system"] = f"holds the running system ({', '.join(shown)})"
+        elif self.mounts:
+            found["mounted"] = f"is mounted at {', '.join(self.mounts)}"
+        elif self.stacked:
+            found["mounted"] = "is in use by LVM, encryption or RAID"
+        if not self.removable and self.kind != "file":
+            found["not-removable"] = "is not a removable disk"
+        if self.read_only:
+            found["read-only"] = "is write-protected (an SD card's or adapter's lock switch?)"
+        if self.size < needed:
+            found["too-small"] = f"has {self.size} bytes and the image needs {needed}"
+        return found
+
+
+def list_devices() -> list[Device]:
+    """All whole disks of this machine. Raises UserError where that cannot be asked."""
+    if sys.platform.startswith("linux"):
+        return parse_lsblk(_ask(["lsblk", "--json", "--bytes", "--output", COLUMNS]), _mmc_type)
+    if sys.platform == "darwin":
+        return _diskutil_devices()
+    raise UserError("cards cannot be written from here", hint=WINDOWS_ADVICE)
+
+
+def candidates(devices: Sequence[Device]) -> list[Device]:
+    """The disks that look like a card: removable, with a medium, not the system's."""
+    return [item for item in devices if item.removable and item.size and not item.system]
+
+
+def find_device(name: str) -> Device:
+    """The disk, loop device or existing plain file ``name`` (``/dev/sdb``, a by-id link, ...).
+
+    Raises UserError for a partition, a character device, or something that is not there.
+    """
+    path = Path(name).expanduser()
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UserError(
+            f"there is no device {name}: {error.strerror}", hint=candidate_hint()
+        ) from error
+    real = path.resolve()
+    if stat.S_ISREG(status.st_mode):
+        writable = os.access(real, os.W_OK)
+        return Device(real, status.st_size, kind="file", read_only=not writable)
+    if not stat.S_ISBLK(status.st_mode) and not _is_raw_disk(real, status):
+        raise UserError(f"{name} is no disk", hint=candidate_hint())
+    wanted = Path("/dev") / real.name.removeprefix("r") if _is_raw_disk(real, status) else real
+    for device in list_devices():
+        if device.path == wanted:
+            return device
+    raise UserError(
+        f"{name} is a partition or something else that is no whole disk",
+        hint=f"the image has its own layout, so it goes on the whole card. {candidate_hint()}",
+    )
+
+
+def candidate_hint() -> str:
+    """A line that names the cards that are there now."""
+    try:
+        found = candidates(list_devices())
+    except UserError:
+        return WINDOWS_ADVICE
+    if not found:
+        return "no card was found; put it in the reader, then run: invoke flash"
+    return "cards found: " + "; ".join(str(item) for item in found)
+
+
+def parse_lsblk(text: str, mmc_type: Callable[[str], str]) -> list[Device]:
+    """Devices out of lsblk's JSON. ``mmc_type`` tells "SD" from "MMC" for mmcblkN.
+
+    Built-in card slots often do not call themselves removable, so an SD card counts as
+    removable wherever it is; eMMC, the same driver's other kind, does not.
+    """
+    try:
+        rows = json.loads(text)["blockdevices"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"lsblk gave no list of disks: {error}") from error
+    devices = []
+    for row in rows:
+        if row["type"] not in ("disk", "loop") or row["name"].startswith(("zram", "ram", "nbd")):
+            continue
+        name = row["name"]
+        if name.startswith("mmcblk") and ("boot" in name or "rpmb" in name):
+            continue
+        sd_card = name.startswith("mmcblk") and mmc_type(name) == "SD"
+        words = [(row.get(key) or "").strip() for key in ("vendor", "model")]
+        devices.append(
+            Device(
+                path=Path(row["path"]),
+                size=int(row["size"] or 0),
+                model=" ".join(word for word in words if word),
+                transport=row.get("tran") or ("sd" if sd_card else ""),
+                kind=row["type"],
+                removable=bool(row["rm"]) or sd_card,
+                read_only=bool(row["ro"]),
+                mounts=tuple(_mounts(row)),
+                stacked=_stacked(row),
+            )
+        )
+    return devices
+
+
+def _mounts(row: dict[str, Any]) -> list[str]:
+    found = [mount for mount in row.get("mountpoints") or [] if mount]
+    for child in row.get("children") or []:
+        found += [mount for mount in _mounts(child) if mount not in found]
+    return found
+
+
+def _stacked(row: dict[str, Any]) -> bool:
+    children = row.get("children") or []
+    return any(child["type"].startswith(STACKED) or _stacked(child) for child in children)
+
+
+def _mmc_type(name: str) -> str:
+    try:
+        return Path(f"/sys/block/{name}/device/type").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _diskutil_devices() -> list[Device]:
+    listing = plistlib.loads(_ask(["diskutil", "list", "-plist"]).encode())
+    names = listing.get("WholeDisks", [])
+    return [
+        parse_diskutil(plistlib.loads(_ask(["diskutil", "info", "-plist", name]).encode()), listing)
+        for name in names
+    ]
+
+
+def parse_diskutil(info: Mapping[str, Any], listing: Mapping[str, Any]) -> Device:
+    """A device out of ``diskutil info -plist DISK`` and ``diskutil list -plist``.
+
+    Disks that macOS makes out of another one (APFS containers) are never removable here.
+    """
+    name = info["DeviceIdentifier"]
+    mounts = [info["MountPoint"]] if info.get("MountPoint") else []
+    for disk in listing.get("AllDisksAndPartitions", []):
+        if disk.get("DeviceIdentifier") == name:
+            inner = [*disk.get("Partitions", []), *disk.get("APFSVolumes", [])]
+            mounts += [item["MountPoint"] for item in inner if item.get("MountPoint")]
+    virtual = info.get("VirtualOrPhysical") == "Virtual"
+    outside = bool(info.get("RemovableMedia") or info.get("Removable"))
+    return Device(
+        path=Path("/dev") / name,
+        size=int(info.get("TotalSize") or info.get("Size") or 0),
+        model=str(info.get("MediaName") or "").strip(),
+        transport=str(info.get("BusProtocol") or ""),
+        removable=outside and not virtual,
+        read_only=not info.get("WritableMedia", True),
+        mounts=tuple(mounts),
+    )
+
+
+def _is_raw_disk(path: Path, status: os.stat_result) -> bool:
+    return sys.platform == "darwin" and stat.S_ISCHR(status.st_mode) and "rdisk" in path.name
+
+
+def _ask(command: list[str]) -> str:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
+    except FileNotFoundError as error:
+        raise UserError(
+            f"could not find the program {command[0]!r}, which is needed to list the disks",
+            hint="install util-linux",
+        ) from error
+    if done.returncode != 0:
+        raise UserError(f"{command[0]} could not list the disks: {done.stderr.strip()}")
+    return done.stdout
+
+
+def write_path(device: Device) -> Path:
+    """The node to write through: macOS is about ten times faster on the raw disk."""
+    if sys.platform == "darwin" and device.kind != "file":
+        return device.path.with_name("r" + device.path.name)
+    return device.path
+
+
+def unmount(device: Device) -> None:
+    """Unmount everything on a device; the user has allowed it by name."""
+    if sys.platform == "darwin":
+        _ask(["diskutil", "unmountDisk", str(device.path)])
+        return
+    for mount in sorted(device.mounts, key=len, reverse=True):
+        done = subprocess.run(["umount", mount], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise UserError(f"could not unmount {mount}: {done.stderr.strip()}")

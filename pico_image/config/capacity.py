@@ -1,0 +1,229 @@
+"""Does a variant fit its board? Packages, memory and partitions, told before anything is built."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pico_image.base.errors import ConfigError
+from pico_image.config.configuration import Config
+from pico_image.config.schema import Variant
+
+MIB = 1024 * 1024
+
+#: What a package needs beside itself: of each group any one.
+NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "npu-bench": (("npu-runner", "neon-runner"),),
+}
+#: What it needs on a board with an NPU; elsewhere npu-runner is linked with the simulator.
+NEEDS_WITH_NPU = {"npu-runner": (("rknn-runtime",),)}
+#: What makes no sense without the NPU.
+NEEDS_NPU = ("npu-module", "rknn-runtime")
+
+#: RAM kept for init, sshd, a login shell and a little file cache, MiB. An allowance, not a
+#: measurement on a board.
+SYSTEM_MIB = 10.0
+#: What the NPU needs in CMA beside the model file: activations, command list and page-rounded
+#: input and output buffers. MobileNetV2 1.0 224: 5.8 MB in all for 3.8 MB of weights.
+NPU_EXTRA_MIB = 2.0
+#: Heap of the CPU runner, MiB, beside a packed copy of the weights: measured 21.5 MiB for a
+#: 13.3 MiB and 25.7 MiB for a 17.7 MiB float32 file; 6.4 MiB for 3.8 and 6.6 for 5.0 in int8.
+HEAP_FACTOR = 1.1
+HEAP_EXTRA_MIB = {"fp32": 7.0, "int8": 2.3}
+
+#: What a rootfs of ours takes without models, MiB: an allowance for Buildroot's part (busybox,
+#: openssh, openssl, e2fsprogs, the runners) and the vendor's libraries and tools.
+ROOTFS_MIB = 64.0
+#: ext4 with 5 % reserved, journal and inode tables.
+FILESYSTEM_FACTOR = 1.15
+#: The vendor's own parts as a stock Mini build makes them, MiB (userdata shrinks with our build).
+VENDOR_PARTS_MIB = {"idblock": 0.2, "uboot": 0.25, "boot": 3.5, "oem": 43.0, "userdata": 10.0}
+
+_PARTITION = re.compile(r"(\d+)([KkMmGg]?)(?:@[0-9A-Za-z]+)?\((\w+)\)")
+_UNITS = {"": 1, "K": 1024, "M": MIB, "G": 1024 * MIB}
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one model asks for on one engine, MiB."""
+
+    model: str
+    engine: str
+    mib: float
+
+
+def check_packages(config: Config, variant: Variant) -> None:
+    """Raise ConfigError when a variant's packages do not fit together or not the board."""
+    board = config.board(variant.board)
+    known = sorted(path.parent.name for path in (config.root / "package").glob("*/Config.in"))
+    for name in variant.packages:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            guess = f"; did you mean {near[0]!r}?" if near else ""
+            raise _error(
+                config, variant, "packages",
+                f"packages: there is no package {name!r} in this tree{guess}",
+                f"known: {', '.join(known)}; a package of Buildroot's own goes into "
+                "extra_symbols, as BR2_PACKAGE_NAME: y",
+            )  # fmt: skip
+        if name in NEEDS_NPU and board.soc is None:
+            raise _error(
+                config, variant, "packages",
+                f"packages: {name} needs an NPU, which the board {board.name} does not have",
+                "leave it out, or choose another board",
+            )  # fmt: skip
+        groups = NEEDS.get(name, ()) + (NEEDS_WITH_NPU.get(name, ()) if board.soc else ())
+        for group in groups:
+            if not set(group) & set(variant.packages):
+                raise _error(
+                    config, variant, "packages",
+                    f"packages: {name} needs {' or '.join(group)}",
+                    f"add {group[0]} to packages",
+                )  # fmt: skip
+    for key, wrong, message, hint in (
+        (
+            "packages",
+            "npu-models" in variant.packages and not variant.models,
+            "npu-models is selected but models is empty",
+            "name a model in models, or leave npu-models out",
+        ),
+        (
+            "models",
+            bool(variant.models) and "npu-models" not in variant.packages,
+            "models are named, but the package npu-models, which installs them, is not selected",
+            "add npu-models to packages, or empty models",
+        ),
+        (
+            "bench_at_boot",
+            variant.bench_at_boot and "npu-bench" not in variant.packages,
+            "bench_at_boot needs the package npu-bench",
+            "add npu-bench to packages",
+        ),
+    ):
+        if wrong:
+            raise _error(config, variant, key, f"{key}: {message}", hint)
+
+
+def demands(
+    variant: Variant, model_bytes: Mapping[str, Mapping[str, int]], *, npu: bool = True
+) -> list[Demand]:
+    """Memory that each model takes while it runs: CMA for the NPU, heap for the CPU.
+
+    ``model_bytes`` maps a model's name to the sizes of its files in bytes, by the keys of its
+    card: ``fp32``, ``int8``, ``npu``; ``npu`` says whether there is one (a simulated one takes no
+    CMA). Estimates, from the measurements named at the constants.
+    """
+    found = []
+    for name in variant.models:
+        for engine, size in model_bytes.get(name, {}).items():
+            mib = size / MIB
+            if engine == "npu" and "npu-runner" in variant.packages and npu:
+                found.append(Demand(name, engine, mib + NPU_EXTRA_MIB))
+            elif engine in HEAP_EXTRA_MIB and "neon-runner" in variant.packages:
+                found.append(Demand(name, engine, mib * HEAP_FACTOR + HEAP_EXTRA_MIB[engine]))
+    return found
+
+
+def check_memory(
+    config: Config, variant: Variant, model_bytes: Mapping[str, Mapping[str, int]]
+) -> str:
+    """Compare what the models need with what the board leaves; returns the sum as one line.
+
+    One model is in memory at a time (the benchmark runs each in a process of its own), so the
+    largest counts. Raises ConfigError with the figures when it cannot fit.
+    """
+    board = config.board(variant.board)
+    cma = board.cma_mib if variant.cma_mib is None else variant.cma_mib
+    left = board.usable_mib - cma - SYSTEM_MIB
+    wanted = demands(variant, model_bytes, npu=board.soc is not None)
+    if cma >= board.usable_mib or left <= 0:
+        raise _error(
+            config, variant, "cma_mib",
+            f"cma_mib: {cma} MiB for the NPU leave {left:.0f} of {board.usable_mib} MiB to "
+            f"programs on {board.title} (the system itself takes {SYSTEM_MIB:.0f} MiB)",
+            f"choose at most {board.usable_mib - SYSTEM_MIB - 1:.0f}",
+        )  # fmt: skip
+    for demand in wanted:
+        if demand.engine == "npu" and demand.mib > cma:
+            raise _error(
+                config, variant, "cma_mib",
+                f"cma_mib: {demand.model} needs about {demand.mib:.1f} MiB of CMA on the NPU, "
+                f"the image reserves {cma} MiB",
+                f"set cma_mib to {int(demand.mib) + 1} or more",
+            )  # fmt: skip
+        if demand.engine != "npu" and demand.mib > left:
+            raise _error(
+                config, variant, "models",
+                f"models: {demand.model} ({demand.engine}) needs about {demand.mib:.1f} MiB of "
+                f"heap; of {board.usable_mib} MiB, CMA takes {cma} and the system "
+                f"{SYSTEM_MIB:.0f}, which leaves {left:.1f} MiB",
+                "lower cma_mib, leave out the model, or leave out neon-runner",
+            )  # fmt: skip
+    heap = max((d.mib for d in wanted if d.engine != "npu"), default=0.0)
+    npu = max((d.mib for d in wanted if d.engine == "npu"), default=0.0)
+    return (
+        f"{board.usable_mib} MiB = {cma} CMA (largest model {npu:.1f}) + {SYSTEM_MIB:.0f} system "
+        f"+ {left:.1f} for programs (largest model {heap:.1f})"
+    )
+
+
+def check_partitions(
+    config: Config, variant: Variant, model_bytes: Mapping[str, Mapping[str, int]]
+) -> dict[str, tuple[float, float]]:
+    """Expected content and size of each partition in MiB: ``{name: (content, size)}``.
+
+    Raises ConfigError for the first that is too small. Estimates from a stock build; the
+    composed parts are checked again, to the byte, when the card's image is made.
+    """
+    board = config.board(variant.board)
+    text = variant.partitions or board.partitions
+    models = sum(size for name in variant.models for size in model_bytes.get(name, {}).values())
+    expected = dict(VENDOR_PARTS_MIB) if board.backend == "luckfox-sdk" else {}
+    expected["rootfs"] = (ROOTFS_MIB + models / MIB) * FILESYSTEM_FACTOR
+    found: dict[str, tuple[float, float]] = {}
+    for number, unit, name in _PARTITION.findall(text):
+        size = int(number) * _UNITS[unit.upper()] / MIB
+        content = expected.get(name, 0.0)
+        found[name] = (content, size)
+        if content > size:
+            raise _error(
+                config, variant, "partitions",
+                f"partitions: {name} has {size:.0f} MiB, its content takes about "
+                f"{content:.0f} MiB ({models / MIB:.0f} MiB of it models)"
+                if name == "rootfs"
+                else f"partitions: {name} has {size:.1f} MiB, its content takes about "
+                f"{content:.1f} MiB",
+                f"make {name} at least {int(content) + 1}M in partitions",
+            )  # fmt: skip
+    return found
+
+
+def model_bytes(cards: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Sizes of the files of converted models, from their cards (``model.json``)."""
+    return {
+        str(card["name"]): {kind: int(file["bytes"]) for kind, file in card["files"].items()}
+        for card in cards
+    }
+
+
+def check(
+    config: Config, variant: Variant, sizes: Mapping[str, Mapping[str, int]]
+) -> tuple[str, dict[str, tuple[float, float]]]:
+    """All checks of a variant: the sum of the memory, and content and size of the partitions."""
+    check_packages(config, variant)
+    return check_memory(config, variant, sizes), check_partitions(config, variant, sizes)
+
+
+def _error(config: Config, variant: Variant, key: str, message: str, hint: str) -> ConfigError:
+    """A ConfigError at the place where the variant, or else its board, sets ``key``."""
+    for owner in (f"variant {variant.name}", f"board {variant.board}"):
+        origin = config.origins.get(owner, {}).get(key)
+        if origin is not None:
+            return ConfigError(config.root / origin.file, origin.line, message, hint=hint)
+    return ConfigError(
+        config.root / Path("configs/variants") / f"{variant.name}.yml", None, message, hint=hint
+    )

@@ -1,0 +1,272 @@
+"""Boards, variants, models and sources: the data in ``configs/``, typed and cross-checked.
+
+The schema of each kind stands in config_schema.py. Every complaint names the file, the line,
+the offending value and what is allowed there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pico_image.base.errors import ConfigError, UserError
+from pico_image.base.files import ROOT
+from pico_image.config.schema import Board, ModelSpec, Source, Variant
+from pico_image.config.yaml_lines import Document, Location, read_yaml
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value was written."""
+
+    file: str
+    line: int | None
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of ``configs/``, checked."""
+
+    root: Path
+    boards: dict[str, Board]
+    variants: dict[str, Variant]
+    models: dict[str, ModelSpec]
+    sources: dict[str, Source]
+    origins: dict[str, dict[str, Origin]]
+
+    def variant(self, name: str) -> Variant:
+        """The variant of that name; UserError with the known ones otherwise."""
+        return _pick(self.variants, name, "variant", "invoke variants lists them")
+
+    def board(self, name: str) -> Board:
+        return _pick(self.boards, name, "board", "see configs/boards.yml")
+
+    def model(self, name: str) -> ModelSpec:
+        return _pick(self.models, name, "model", "see configs/models/")
+
+    def source(self, name: str) -> Source:
+        return _pick(self.sources, name, "source", "see configs/sources.yml")
+
+    def flatten(self, variant_name: str) -> dict[str, tuple[Any, Origin]]:
+        """One variant with its board: ``{"board.soc": (value, where it was written)}``."""
+        variant = self.variant(variant_name)
+        board = self.board(variant.board)
+        flat: dict[str, tuple[Any, Origin]] = {}
+        for prefix, model, origins in (
+            ("", variant, self.origins[f"variant {variant.name}"]),
+            ("board.", board, self.origins[f"board {board.name}"]),
+        ):
+            for key, value in model.model_dump().items():
+                if isinstance(value, dict):
+                    for inner, entry in value.items():
+                        where = origins.get(f"{key}.{inner}", origins.get(key, _DEFAULT))
+                        flat[f"{prefix}{key}.{inner}"] = (entry, where)
+                else:
+                    flat[prefix + key] = (value, origins.get(key, _DEFAULT))
+        return flat
+
+
+_DEFAULT = Origin("default", None)
+_T = TypeVar("_T")
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def _pick(table: dict[str, _T], name: str, kind: str, hint: str) -> _T:
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(name, table, n=1)
+    guess = f"; did you mean {near[0]!r}?" if near else ""
+    raise UserError(
+        f"unknown {kind} {name!r}{guess}",
+        hint=f"known: {', '.join(sorted(table))}" if table else hint,
+    )
+
+
+def load(root: Path = ROOT) -> Config:
+    """Read and check ``configs/`` below ``root``.
+
+    Raises ConfigError (file, line, value, what is allowed) for the first thing found wrong.
+    """
+    folder = root / "configs"
+    origins: dict[str, dict[str, Origin]] = {}
+    boards = _table(folder / "boards.yml", "boards", Board, "board", root, origins)
+    sources = _table(folder / "sources.yml", "sources", Source, "source", root, origins)
+    models: dict[str, ModelSpec] = {}
+    for path in sorted((folder / "models").glob("*.yml")):
+        document = read_yaml(path)
+        spec = _validate(ModelSpec, _named(document, path), document)
+        models[spec.name] = spec
+        origins[f"model {spec.name}"] = _origins(document, root)
+    variants, documents = _variants(folder / "variants", root, origins)
+    for name, variant in variants.items():
+        document, parents = documents[name]
+        _known(variant.board, boards, document, ("board",), parents)
+        for number, model in enumerate(variant.models):
+            _known(model, models, document, ("models", number), parents)
+    return Config(root, boards, variants, models, sources, origins)
+
+
+def _known(
+    name: str,
+    table: dict[str, Any],
+    document: Document,
+    where: tuple[str | int, ...],
+    parents: list[Document],
+) -> None:
+    if name in table:
+        return
+    owner = next((d for d in (document, *parents) if where[0] in d.data), document)
+    near = difflib.get_close_matches(name, table, n=1)
+    guess = f"; did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(
+        owner.path,
+        owner.line(where),
+        f"{where[0]}: unknown value {name!r}{guess}",
+        hint=f"allowed: {', '.join(sorted(table))}",
+    )
+
+
+def _named(document: Document, path: Path) -> dict[str, Any]:
+    """The document's mapping with ``name`` taken from the file's name."""
+    if "name" in document.data and document.data["name"] != path.stem:
+        raise ConfigError(
+            path,
+            document.line(("name",)),
+            f"name is {document.data['name']!r} but the file is called {path.name}",
+            hint="leave name out, or rename the file",
+        )
+    return {"name": path.stem, **document.data}
+
+
+def _table(
+    path: Path,
+    key: str,
+    model: type[_M],
+    kind: str,
+    root: Path,
+    origins: dict[str, dict[str, Origin]],
+) -> dict[str, _M]:
+    document = read_yaml(path)
+    entries = document.data.get(key)
+    if not isinstance(entries, dict) or set(document.data) != {key}:
+        raise ConfigError(path, 1, f"expected one mapping called {key!r} and nothing else")
+    table: dict[str, _M] = {}
+    for name, entry in entries.items():
+        if not isinstance(entry, dict):
+            raise ConfigError(path, document.line((key, name)), f"{name!r} is not a mapping")
+        table[str(name)] = _validate(model, {"name": name, **entry}, document, (key, name))
+        origins[f"{kind} {name}"] = {
+            str(field): Origin(_relative(path, root), document.line((key, name, field)))
+            for field in entry
+        }
+    return table
+
+
+def _variants(
+    folder: Path, root: Path, origins: dict[str, dict[str, Origin]]
+) -> tuple[dict[str, Variant], dict[str, tuple[Document, list[Document]]]]:
+    documents = {path.stem: read_yaml(path) for path in sorted(folder.glob("*.yml"))}
+    variants: dict[str, Variant] = {}
+    chains: dict[str, tuple[Document, list[Document]]] = {}
+    for name, document in documents.items():
+        if name.startswith("_"):  # a part to extend from, not a variant
+            continue
+        chain = _chain(name, documents)
+        merged: dict[str, Any] = {}
+        where: dict[str, Origin] = {}
+        for part in reversed(chain):
+            for key, value in part.data.items():
+                if key in ("extends", "name"):
+                    continue
+                if isinstance(value, dict) and isinstance(merged.get(key), dict):
+                    merged[key] = {**merged[key], **value}
+                else:
+                    merged[key] = value
+            where.update(_origins(part, root))
+        _named(document, document.path)
+        variants[name] = _validate(Variant, {"name": name, **merged}, document, parents=chain[1:])
+        origins[f"variant {name}"] = where
+        chains[name] = (document, chain[1:])
+    return variants, chains
+
+
+def _chain(name: str, documents: dict[str, Document]) -> list[Document]:
+    """The file of a variant and those it extends, nearest first."""
+    chain: list[Document] = []
+    seen: list[str] = []
+    current: str | None = name
+    while current is not None:
+        document = documents[current]
+        chain.append(document)
+        seen.append(current)
+        parent = document.data.get("extends")
+        known = isinstance(parent, str) and parent in documents
+        if parent is not None and (not known or parent in seen):
+            problem = "extends itself" if known else f"extends: unknown {parent!r}"
+            raise ConfigError(
+                document.path,
+                document.line(("extends",)),
+                problem,
+                hint=f"allowed: {', '.join(sorted(set(documents) - set(seen)))}",
+            )
+        current = parent
+    return chain
+
+
+def _origins(document: Document, root: Path) -> dict[str, Origin]:
+    file = _relative(document.path, root)
+    found: dict[str, Origin] = {}
+    for key, value in document.data.items():
+        found[str(key)] = Origin(file, document.line((key,)))
+        if isinstance(value, dict):
+            for inner in value:
+                found[f"{key}.{inner}"] = Origin(file, document.line((key, inner)))
+    return found
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def _validate(
+    model: type[_M],
+    data: dict[str, Any],
+    document: Document,
+    prefix: Location = (),
+    parents: list[Document] | None = None,
+) -> _M:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        found = error.errors()
+        # A misspelt key also makes the right one "missing": name the one that was typed.
+        first = next((item for item in found if item["type"] == "extra_forbidden"), found[0])
+        location = tuple(first["loc"])
+        owner = document
+        if location:
+            for candidate in (document, *(parents or [])):
+                if location[0] in candidate.data:
+                    owner = candidate
+                    break
+        allowed = ""
+        if first["type"] == "extra_forbidden":
+            allowed = f"allowed: {', '.join(sorted(model.model_fields))}"
+            message = f"unknown key {location[-1]!r}"
+        else:
+            shown = f" (value {first['input']!r})" if first["type"] != "missing" else ""
+            message = f"{'.'.join(map(str, location))}: {_plain(first['msg'])}{shown}"
+        raise ConfigError(
+            owner.path, owner.line(prefix + location), message, hint=allowed or None
+        ) from None
+
+
+def _plain(message: str) -> str:
+    return re.sub(r"^Value error, ", "", message)

@@ -1,0 +1,1 @@
+"""The ``emulator`` backend: the same image for QEMU, and the machine that boots it."""

@@ -1,0 +1,110 @@
+"""The emulator's kernel: Debian's armmp build, taken out of its package, and its modules."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pico_image import sources
+from pico_image.base.cache import build_once, code_of
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.compile.toolchain import source_hashes
+from pico_image.config.configuration import Config
+from pico_image.emulator.system import RECIPES
+
+#: Loaded in this order in the initramfs, each after what it depends on. ext4 asks for crc32c
+#: through the kernel's crypto interface, so no dependency is written down for it.
+INITRAMFS_MODULES = ("crc32c_generic", "sdhci_pci", "ext4")
+#: In the root file system, loaded by S10emulator.
+ROOTFS_MODULES = ("virtio_mmio", "virtio_rng", "virtio_net")
+
+
+def kernel(console: Console, config: Config, *, offline: bool = False) -> Path:
+    """Debian's kernel: ``zImage``, ``config``, ``release`` and, flat in ``modules/``, the modules.
+
+    ``modules.dep`` beside them lists each module with those it needs, nearest first.
+    """
+    source = config.source("linux-armmp")
+    inputs = {
+        "source": source_hashes(config, [source.name]),
+        "modules": [INITRAMFS_MODULES, ROOTFS_MODULES],
+        "recipe": code_of(*RECIPES),
+    }
+
+    def build(prefix: Path) -> None:
+        with console.step(f"take the kernel {source.version} out of its package"):
+            tree = sources.unpack(console, source, prefix / "work", offline=offline)
+            image = next((tree / "boot").glob("vmlinuz-*"))
+            release = image.name.removeprefix("vmlinuz-")
+            shutil.copyfile(image, prefix / "zImage")
+            shutil.copyfile(tree / "boot" / f"config-{release}", prefix / "config")
+            (prefix / "release").write_text(release + "\n", encoding="ascii")
+            files = {
+                _module_name(path): path
+                for path in sorted((tree / "lib" / "modules" / release).rglob("*.ko"))
+            }
+            wanted = _closure(files, (*INITRAMFS_MODULES, *ROOTFS_MODULES))
+            (prefix / "modules").mkdir()
+            for name in wanted:
+                shutil.copyfile(files[name], prefix / "modules" / f"{name}.ko")
+            (prefix / "modules.dep").write_text(
+                "".join(
+                    f"{name}.ko:" + "".join(f" {need}.ko" for need in needs[:-1][::-1]) + "\n"
+                    for name, needs in ((name, _closure(files, [name])) for name in wanted)
+                ),
+                encoding="ascii",
+            )
+            shutil.rmtree(prefix / "work")
+
+    return build_once("emulator-kernel", inputs, build, notify=console.info)
+
+
+def _module_name(path: Path) -> str:
+    return path.name.removesuffix(".ko").replace("-", "_")
+
+
+def _closure(files: Mapping[str, Path], names: Iterable[str]) -> list[str]:
+    """Modules with all that they depend on, in loading order (``depends=`` in ``.modinfo``)."""
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in order:
+            return
+        if name not in files:
+            raise UserError(f"the kernel package has no module {name}")
+        match = re.search(rb"\0depends=([^\0]*)\0", files[name].read_bytes())
+        for need in match[1].decode("ascii").split(",") if match and match[1] else []:
+            visit(need.replace("-", "_"))
+        order.append(name)
+
+    for name in names:
+        visit(name)
+    return order
+
+
+def load_order(kernel_prefix: Path, names: Iterable[str]) -> list[str]:
+    """Modules of a made kernel with all that they need, in loading order."""
+    needs: dict[str, list[str]] = {}
+    for line in (kernel_prefix / "modules.dep").read_text(encoding="ascii").splitlines():
+        name, _, rest = line.partition(":")
+        needs[name.removesuffix(".ko")] = [word.removesuffix(".ko") for word in rest.split()]
+    order: list[str] = []
+    for name in names:
+        order += [item for item in (*reversed(needs[name]), name) if item not in order]
+    return order
+
+
+def install_modules(kernel_prefix: Path, root: Path) -> None:
+    """Put the modules for S10emulator into ``root`` with the lists that modprobe reads."""
+    release = (kernel_prefix / "release").read_text(encoding="ascii").strip()
+    folder = root / "lib" / "modules" / release
+    folder.mkdir(parents=True)
+    wanted = load_order(kernel_prefix, ROOTFS_MODULES)
+    for name in wanted:
+        shutil.copyfile(kernel_prefix / "modules" / f"{name}.ko", folder / f"{name}.ko")
+    lines = (kernel_prefix / "modules.dep").read_text(encoding="ascii").splitlines(keepends=True)
+    kept = [line for line in lines if line.partition(".ko:")[0] in wanted]
+    (folder / "modules.dep").write_text("".join(kept), encoding="ascii")

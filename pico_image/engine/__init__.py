@@ -1,0 +1,1 @@
+"""A container engine: connecting, images, running programs, volumes."""

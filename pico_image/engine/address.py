@@ -1,0 +1,191 @@
+"""Where the container engine is: a context, ``DOCKER_HOST``, or one of the usual sockets."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import getpass
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import docker.errors
+from docker.context import ContextAPI
+from docker.tls import TLSConfig
+from docker.utils import kwargs_from_env
+
+from pico_image.base.errors import UserError
+
+#: ssh gives up on a host that does not answer after this.
+SSH_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Address:
+    """An engine's URL and where it was found, for messages."""
+
+    url: str
+    origin: str
+    tls: TLSConfig | None = None
+    #: Words that make the docker program talk to the same engine.
+    command: tuple[str, ...] = ("docker",)
+    #: What the user wrote, where ``url`` is our own tunnel to it.
+    written: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.written or self.url} ({self.origin})"
+
+    @property
+    def socket(self) -> Path | None:
+        """The socket file of a local engine."""
+        return Path(urlsplit(self.url).path) if self.url.startswith("unix:") else None
+
+
+def usual_sockets() -> list[Path]:
+    """Sockets of Docker, rootless Docker, Docker Desktop, Colima, Rancher and Podman, in order."""
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
+    home = Path.home()
+    return [
+        Path("/var/run/docker.sock"),
+        runtime / "docker.sock",
+        home / ".docker/run/docker.sock",
+        home / ".docker/desktop/docker.sock",
+        home / ".colima/default/docker.sock",
+        home / ".rd/docker.sock",
+        runtime / "podman/podman.sock",
+        Path("/run/podman/podman.sock"),
+    ]
+
+
+def find(context: str | None = None) -> Address:
+    """The engine to use: ``context``, else DOCKER_HOST, else the current context, else a socket."""
+    if context is None and (host := os.environ.get("DOCKER_HOST")):
+        tls = kwargs_from_env().get("tls")
+        return _reachable(host, "from DOCKER_HOST", tls if isinstance(tls, TLSConfig) else None)
+    context = context or os.environ.get("DOCKER_CONTEXT")
+    try:
+        chosen = ContextAPI.get_context(context)
+    except docker.errors.DockerException as error:
+        raise UserError(f"cannot read the docker context {context or ''}: {error}") from error
+    if context is not None and chosen is None:
+        known = ", ".join(sorted(item.Name for item in ContextAPI.contexts()))
+        raise UserError(
+            f"there is no docker context {context!r}",
+            hint=f"known: {known}; see `docker context ls`",
+        )
+    if chosen is not None and (context is not None or chosen.Name != "default"):
+        tls = chosen.TLSConfig if isinstance(chosen.TLSConfig, TLSConfig) else None
+        return _reachable(
+            str(chosen.Host), f"context {chosen.Name}", tls, ("docker", "--context", chosen.Name)
+        )
+    sockets = usual_sockets()
+    for path in sockets:
+        if path.is_socket():
+            return Address(
+                f"unix://{path}", "found there", command=("docker", "-H", f"unix://{path}")
+            )
+    looked = "\n".join(f"    {path}" for path in sockets)
+    raise UserError(
+        f"found no container engine, which is needed to build an image; looked for\n{looked}",
+        hint="install one (Debian and Ubuntu: `sudo apt install docker.io`; others: Docker or "
+        "Podman with its socket), or name one with DOCKER_HOST or --context",
+    )
+
+
+def unreachable(address: Address, error: Exception) -> UserError:
+    """Why an engine that was found cannot be used, with the remedy that fits."""
+    text = str(error)
+    socket = address.socket
+    if "Permission denied" in text or (
+        socket and socket.exists() and not os.access(socket, os.W_OK)
+    ):
+        user = getpass.getuser()
+        return UserError(
+            f"user {user} may not use the container engine's socket {socket or address}",
+            hint=f"run `sudo usermod -aG docker {user}`, log in again, then retry; or use rootless "
+            "Docker or Podman",
+        )
+    if socket is not None:
+        return UserError(
+            f"no container engine answers at {address}, which is needed to build an image",
+            hint="start it (`sudo systemctl start docker`, or Docker Desktop; Podman: "
+            "`systemctl --user start podman.socket`)",
+        )
+    # The libraries wrap one error into the other: what the system said is the innermost.
+    system = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
+    reason = system[1] if system else (text.splitlines()[0] if text else repr(error))
+    return UserError(
+        f"no container engine answers at {address}: {reason}",
+        hint="see that it listens there and that the network and certificates fit; "
+        "`docker info` with the same DOCKER_HOST or context tells more",
+    )
+
+
+def _reachable(
+    url: str, origin: str, tls: TLSConfig | None, command: tuple[str, ...] = ("docker",)
+) -> Address:
+    if url.startswith("ssh://"):
+        return Address(f"unix://{_tunnel(url)}", origin, None, command, written=url)
+    if url.startswith("unix://") and command == ("docker",):
+        command = ("docker", "-H", url)
+    return Address(url, origin, tls, command)
+
+
+def _tunnel(url: str) -> Path:
+    """Forward a socket over ssh for as long as this process lives.
+
+    The Docker SDK's own ssh transports need Paramiko, or cannot follow a container's output
+    (docker-py 7: the streams of ``use_ssh_client`` lack the attribute that it reads from).
+    """
+    parts = urlsplit(url)
+    if shutil.which("ssh") is None:
+        raise UserError(f"the program ssh is needed to reach the engine {url}")
+    remote = parts.path if parts.path not in ("", "/") else "/var/run/docker.sock"
+    target = f"{parts.username}@{parts.hostname}" if parts.username else str(parts.hostname)
+    folder = Path(tempfile.mkdtemp(prefix="engine-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    local = folder / "docker.sock"
+    child = subprocess.Popen(
+        [
+            *("ssh", "-nNT", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes"),
+            *("-o", f"ConnectTimeout={SSH_SECONDS}", "-o", "ServerAliveInterval=3"),
+            *("-p", str(parts.port)) * bool(parts.port),
+            *("-L", f"{local}:{remote}", target),
+        ],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    atexit.register(_end, child)
+    give_up = time.monotonic() + SSH_SECONDS
+    # Not only until the file is there: ssh makes it before it listens.
+    while not _listened_to(local):
+        if child.poll() is not None or time.monotonic() > give_up:
+            _end(child)
+            said = child.stderr.read().strip() if child.stderr else ""
+            raise UserError(
+                f"could not reach the engine {url}: {said or 'ssh gave no answer'}",
+                hint=f"`ssh {target} docker info` has to work without a question",
+            )
+        time.sleep(0.05)
+    return local
+
+
+def _listened_to(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(OSError):
+        child.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(2)

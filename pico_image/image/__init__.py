@@ -1,0 +1,1 @@
+"""From a variant to its image and its papers."""

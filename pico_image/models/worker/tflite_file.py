@@ -1,0 +1,151 @@
+"""Read and write ``.tflite`` flatbuffers through the schema that ai-edge-litert carries. (Worker.)
+
+Two things the board needs are done on every write: weights lie inside the flatbuffer
+(ai-edge-quantizer 0.10 puts those of models above 256 kB behind it, which TFLite 2.14.1 does not
+know: "Input tensor N lacks data"), and each buffer begins at a multiple of 16 bytes, because the
+runners map the file and XNNPACK reads weights where they lie. Python's generated packer aligns
+to 4 only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from pico_image.base.errors import UserError
+
+IDENTIFIER = b"TFL3"
+ALIGNMENT = 16
+
+TYPE_NAMES = {
+    value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()
+}
+OPERATOR_NAMES = {
+    value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()
+}
+
+
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+    """A buffer whose bytes start at a multiple of ALIGNMENT from the start of the file."""
+
+    def Pack(self, builder: Any) -> int:
+        data = None
+        if self.data is not None and len(self.data):
+            raw = bytes(np.asarray(self.data, np.uint8))
+            builder.StartVector(1, len(raw), ALIGNMENT)
+            builder.head = builder.head - len(raw)
+            builder.Bytes[builder.head : builder.head + len(raw)] = raw
+            data = builder.EndVector()
+        schema.BufferStart(builder)
+        if data is not None:
+            schema.BufferAddData(builder, data)
+        return int(schema.BufferEnd(builder))
+
+
+def pack(model: Any) -> bytes:
+    """Serialise a ``ModelT``: buffers inside and aligned, the same bytes for the same model."""
+    model.buffers = [_AlignedBuffer(data=buffer.data) for buffer in model.buffers]
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def unpack(data: bytes, what: str) -> Any:
+    """Parse into a ``ModelT``, weights brought inside. Raises UserError for other files."""
+    if len(data) < 16 or data[4:8] != IDENTIFIER:
+        raise UserError(f"{what} is not a TensorFlow Lite model (no {IDENTIFIER.decode()} mark)")
+    try:
+        model = schema.ModelT.InitFromPackedBuf(data, 0)
+        if not model.subgraphs or not model.buffers:
+            raise ValueError("no graph in it")
+        for buffer in model.buffers:
+            if buffer.data is None and buffer.offset > 1 and buffer.size:
+                end = buffer.offset + buffer.size
+                if end > len(data):
+                    raise ValueError("weights reach beyond its end")
+                buffer.data = np.frombuffer(data[buffer.offset : end], np.uint8)
+            buffer.offset = buffer.size = 0
+    except Exception as error:  # the generated code indexes wherever the bytes point
+        raise UserError(
+            f"{what} is cut short or damaged: {type(error).__name__}: {error}",
+            hint="compare its size and hash with the original",
+        ) from error
+    return model
+
+
+def inline_weights(data: bytes, what: str) -> bytes:
+    """The same model with every weight inside the flatbuffer and aligned."""
+    return pack(unpack(data, what))
+
+
+def buffer_faults(data: bytes) -> list[str]:
+    """What TFLite 2.14.1 would trip over in a file's buffers; empty when it is fine."""
+    faults = []
+    root = schema.Model.GetRootAs(data, 0)
+    base = np.frombuffer(data, np.uint8).__array_interface__["data"][0]
+    for number in range(root.BuffersLength()):
+        buffer = root.Buffers(number)
+        if buffer.Offset() > 1:
+            faults.append(f"buffer {number} lies outside the flatbuffer")
+        elif buffer.DataLength():
+            start = buffer.DataAsNumpy().__array_interface__["data"][0] - base
+            if start % ALIGNMENT:
+                faults.append(f"buffer {number} begins at byte {start}")
+    return faults
+
+
+def describe(data: bytes, what: str) -> dict[str, Any]:
+    """Inputs, outputs, operators and sizes of a model, as plain data.
+
+    Raises UserError when it is no TFLite model or has no graph.
+    """
+    model = unpack(data, what)
+    graph = model.subgraphs[0]
+    operators: dict[str, int] = {}
+    for operator in graph.operators:
+        code = model.operatorCodes[operator.opcodeIndex]
+        name = OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "?")
+        if name == "CUSTOM" and code.customCode:
+            name = f"CUSTOM {code.customCode.decode(errors='replace')}"
+        operators[name] = operators.get(name, 0) + 1
+    return {
+        "kind": "tflite",
+        "bytes": len(data),
+        "schema": model.version,
+        "description": _text(model.description),
+        "inputs": [_tensor(graph.tensors[index]) for index in graph.inputs],
+        "outputs": [_tensor(graph.tensors[index]) for index in graph.outputs],
+        "operators": operators,
+        "weights_bytes": sum(len(b.data) for b in model.buffers if b.data is not None),
+    }
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"could not read the model {path}: {error.strerror}") from error
+
+
+def _tensor(tensor: Any) -> dict[str, Any]:
+    shape = [int(size) for size in (tensor.shape if tensor.shape is not None else [])]
+    signature = tensor.shapeSignature
+    quantization = tensor.quantization
+    scale = None if quantization is None else quantization.scale
+    zero = None if quantization is None else quantization.zeroPoint
+    return {
+        "name": _text(tensor.name),
+        "shape": shape,
+        "dynamic": signature is not None and any(int(size) < 0 for size in signature),
+        "type": TYPE_NAMES.get(tensor.type, "?"),
+        "scale": None if scale is None or not len(scale) else float(scale[0]),
+        "zero_point": None if zero is None or not len(zero) else int(zero[0]),
+    }
+
+
+def _text(value: bytes | str | None) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""

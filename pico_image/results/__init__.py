@@ -1,0 +1,1 @@
+"""Benchmark results: checking, keeping, statistics, comparison, history and reports."""

@@ -1,0 +1,254 @@
+"""What each stage of the SDK is made from, and what a change of it makes wrong.
+
+A stage is up to date when the inputs that it was run with are those of now. Where they differ,
+``rootfs_actions`` says what must go first, as little as gives the result of a build from nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Any
+
+from pico_image.engine.volumes import Entry, Tree, tree_hash
+
+#: Goes up when a stage of ours comes to do something else with the same inputs.
+FORMAT = 1
+
+Inputs = dict[str, Any]
+
+
+class Stage(Enum):
+    """A stage of the SDK's build.sh, in the order in which they run."""
+
+    UBOOT = "uboot"
+    KERNEL = "kernel"
+    ROOTFS = "rootfs"
+    MEDIA = "media"
+    APP = "app"
+    FIRMWARE = "firmware"
+
+    @property
+    def downloads(self) -> bool:
+        """Whether it needs the network: of build.sh's stages only Buildroot does."""
+        return self is Stage.ROOTFS
+
+    @property
+    def needs(self) -> tuple[Stage, ...]:
+        """Stages whose results it takes in."""
+        return {
+            Stage.ROOTFS: (Stage.KERNEL,),  # the modules are built against the kernel
+            Stage.APP: (Stage.MEDIA,),
+            Stage.FIRMWARE: (Stage.UBOOT, Stage.KERNEL, Stage.ROOTFS, Stage.MEDIA, Stage.APP),
+        }.get(self, ())
+
+
+#: BoardConfig variables by the stages that read them; any other belongs to every stage.
+_READ_BY = (
+    (r"RK_UBOOT_\w+|RK_BOOT_MEDIUM", (Stage.UBOOT, Stage.FIRMWARE)),
+    (r"RK_KERNEL_\w+", (Stage.KERNEL,)),
+    (r"RK_BUILDROOT_DEFCONFIG|LF_TARGET_ROOTFS", (Stage.ROOTFS,)),
+    (r"RK_APP_TYPE|RK_CAMERA_\w+", (Stage.MEDIA, Stage.APP, Stage.FIRMWARE)),
+    (
+        r"RK_POST_\w+|RK_PRE_\w+|RK_BUILD_APP_TO_OEM_PARTITION|RK_PARTITION_FS_TYPE_CFG",
+        (Stage.FIRMWARE,),
+    ),
+    (r"RK_ENABLE_ROCKCHIP_TEST", (Stage.ROOTFS, Stage.FIRMWARE)),
+    # Sizes and CMA only go into env.img, which we make ourselves after the stages.
+    (r"RK_PARTITION_CMD_IN_ENV|RK_BOOTARGS_CMA_SIZE|RK_JOBS", ()),
+)
+_EXPORT = re.compile(r"^export (\w+)=(.*)$")
+
+#: Symbols that Buildroot acts on when it puts the target together, not when it builds packages.
+_FINAL = re.compile(
+    r"BR2_(TARGET_GENERIC_\w+|TARGET_ENABLE_ROOT_LOGIN|ROOTFS_\w+|TARGET_ROOTFS_\w+|SYSTEM_\w+|"
+    r"CCACHE\w*|JLEVEL|DL_DIR|PRIMARY_SITE\w*|BACKUP_SITE|DEFCONFIG)"
+)
+
+
+def stage_key(inputs: Mapping[str, Any]) -> str:
+    """One hash for a stage's inputs."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def board_values(text: str) -> dict[str, str]:
+    """The variables that a BoardConfig file exports; its other lines under the name ``""``."""
+    values: dict[str, str] = {}
+    rest = []
+    for line in text.splitlines():
+        if match := _EXPORT.match(line.strip()):
+            values[match[1]] = match[2].strip("\"'")
+        elif line.strip() and not line.strip().startswith("#"):
+            rest.append(line.strip())
+    values[""] = "\n".join(rest)
+    return values
+
+
+def values_for(stage: Stage, values: Mapping[str, str]) -> dict[str, str]:
+    """Those of the BoardConfig variables that ``stage`` reads."""
+    chosen = {}
+    for name, value in values.items():
+        readers = next(
+            (stages for pattern, stages in _READ_BY if re.fullmatch(pattern, name)), tuple(Stage)
+        )
+        if stage in readers:
+            chosen[name] = value
+    if stage is Stage.FIRMWARE:
+        # The mount script of the image has the names and numbers of the partitions.
+        table = values.get("RK_PARTITION_CMD_IN_ENV", "")
+        chosen["partition names"] = " ".join(re.findall(r"\(([^)]*)\)", table))
+    return chosen
+
+
+def packages(tree: Tree) -> dict[str, dict[str, Any]]:
+    """Our Buildroot packages: version, hash of all that each is made from, dependencies.
+
+    Made from: its folder, the places of our tree that its .mk names through
+    BR2_EXTERNAL_LUCKFOX_NPU_PATH, and what is handed over in the variables that it reads:
+    PICO_MODELS_DIR, PICO_NEON_RUNNER.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path, entry in tree.items():
+        match = re.fullmatch(r"package/([^/]+)/\1\.mk", path)
+        if not match:
+            continue
+        name = match[1]
+        text = _text(entry)
+        places = [f"package/{name}/"]
+        for place in re.findall(r"\$\(BR2_EXTERNAL_LUCKFOX_NPU_PATH\)/\.\./([\w./-]+)", text):
+            places.append(place.rstrip("/"))
+        if "PICO_MODELS_DIR" in text:
+            places.append("models/")
+        if "PICO_NEON_RUNNER" in text:
+            places.append("prebuilt/")
+        variable = re.sub(r"[^A-Z0-9]", "_", name.upper())
+        version = re.search(rf"^{variable}_VERSION\s*[:?]?=\s*(\S+)", text, re.MULTILINE)
+        depends: list[str] = []
+        for line in re.findall(rf"^{variable}_DEPENDENCIES\s*\+?=\s*(.*)$", text, re.MULTILINE):
+            depends += line.rstrip("\\").split()
+        found[name] = {
+            "version": version[1] if version else "",
+            "hash": tree_hash(_below(tree, places)),
+            "depends": sorted(set(depends)),
+        }
+    return found
+
+
+def _below(tree: Tree, places: Iterable[str]) -> Tree:
+    return {
+        path: entry
+        for path, entry in tree.items()
+        if any(path == place or path.startswith(place.rstrip("/") + "/") for place in places)
+    }
+
+
+def _text(entry: Entry) -> str:
+    if isinstance(entry.content, bytes):
+        return entry.content.decode(errors="replace")
+    return entry.content.read_text(encoding="utf-8", errors="replace")
+
+
+def symbols(defconfig: str) -> dict[str, str]:
+    """Symbols of a defconfig; those that are not set have the value ``n``."""
+    found = {}
+    for line in defconfig.splitlines():
+        if match := re.match(r"^(BR2_\w+)=(.*)$", line):
+            found[match[1]] = match[2]
+        elif match := re.match(r"^# (BR2_\w+) is not set$", line):
+            found[match[1]] = "n"
+    return found
+
+
+def stage_inputs(
+    tree: Tree,
+    *,
+    defconfig: str,
+    board_config: str,
+    sdk: str,
+    container: str,
+    env: Mapping[str, str],
+) -> dict[Stage, Inputs]:
+    """The inputs of every stage, from what is handed to the container.
+
+    ``defconfig`` and ``board_config`` are paths in ``tree``; ``sdk`` says which SDK, ``container``
+    which image; ``env`` is what build.sh gets beside.
+    """
+    values = board_values(_text(tree[board_config]))
+    common = {"format": FORMAT, "sdk": sdk, "container": container}
+    stages: dict[Stage, Inputs] = {}
+    for stage in Stage:
+        inputs: Inputs = {**common, "board": values_for(stage, values)}
+        if stage is Stage.ROOTFS:
+            board = _below(tree, ["board/", "handed/"])
+            inputs |= {
+                "symbols": symbols(_text(tree[defconfig])),
+                "packages": packages(tree),
+                "external": tree_hash(
+                    _below(tree, ["br2-external/Config.in", "br2-external/external.mk"])
+                ),
+                "board files": {path: entry.fingerprint() for path, entry in board.items()},
+                "env": dict(env),
+            }
+        if stage is Stage.FIRMWARE:
+            inputs["overlay"] = tree_hash(_below(tree, ["board/luckfox-pico/overlay/"]))
+        inputs["after"] = [stage_key(stages[needed]) for needed in stage.needs]
+        stages[stage] = inputs
+    return stages
+
+
+def rootfs_actions(old: Inputs, new: Inputs) -> list[str]:
+    """What must be removed before Buildroot runs on with ``new`` in a tree that had ``old``.
+
+    Buildroot itself rebuilds nothing when a configuration or a local source changes (its manual,
+    "Understanding when a full rebuild is necessary").
+    """
+    if any(old.get(name) != new[name] for name in ("format", "container")):
+        return ["wipe-output"]
+    before, after = dict(old["symbols"]), dict(new["symbols"])
+    mine = {**old["packages"], **new["packages"]}
+    changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+    owned = {name: owner for name in changed if (owner := _owner(name, mine)) is not None}
+    foreign = [name for name in changed if name not in owned and not _FINAL.fullmatch(name)]
+    if foreign:
+        # What other packages find and use may change with it; ccache makes the rest quick.
+        return ["wipe-output"]
+    stale = set(owned.values())
+    for name in mine:
+        one, two = old["packages"].get(name), new["packages"].get(name)
+        if one is None or two is None or one["hash"] != two["hash"]:
+            stale.add(name)
+    actions = []
+    for name in sorted(_with_dependents(stale, mine)):
+        versions = {
+            table[name]["version"] for table in (old["packages"], new["packages"]) if name in table
+        }
+        for version in sorted(versions):
+            actions += ["drop", f"{name}-{version}" if version else name]
+    gone = set(old["board files"]) - set(new["board files"])
+    if gone or any(_FINAL.fullmatch(name) for name in changed):
+        actions.append("clean-target")
+    return actions
+
+
+def _owner(symbol: str, mine: Iterable[str]) -> str | None:
+    """Which of our packages a symbol belongs to: the one with the longest name that fits."""
+    fitting = [
+        name
+        for name in mine
+        if symbol == (prefix := "BR2_PACKAGE_" + re.sub(r"[^A-Z0-9]", "_", name.upper()))
+        or symbol.startswith(prefix + "_")
+    ]
+    return max(fitting, key=len, default=None)
+
+
+def _with_dependents(names: set[str], mine: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """These packages and all of ours that are built on them."""
+    found = set(names)
+    while True:
+        more = {name for name, package in mine.items() if found & set(package["depends"])} - found
+        if not more:
+            return found
+        found |= more

@@ -1,0 +1,217 @@
+"""Can this machine and its engine build with the Luckfox SDK? Findings, each with its remedy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from urllib.parse import quote
+
+import docker.errors
+import requests
+from docker.auth import resolve_repository_name
+
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.config.configuration import Config
+from pico_image.engine import client as container
+from pico_image.engine import run, volumes
+from pico_image.engine.client import PROJECT, Engine, Finding, Mount
+from pico_image.sdk.stages import FIRST_BYTES
+
+#: cc1plus takes up to 1.3 GB for XNNPACK's largest files; below this, one job at a time is left.
+MEMORY_BYTES = 4 * 10**9
+NETWORK_SECONDS = 15
+#: Prints free KiB, then whether two names that differ in case are two files.
+PROBE = (
+    "df -Pk /probe | awk 'NR == 2 { print $4 }'; cd /probe && rm -f xt_DSCP xt_dscp && "
+    "touch xt_DSCP && if [ -e xt_dscp ]; then echo one; else echo two; fi; rm -f xt_DSCP; "
+    "case $PATH in *[[:space:]]*) echo spaces ;; *) echo clean ;; esac"
+)
+
+
+def findings(config: Config, *, context: str | None = None, online: bool = True) -> list[Finding]:
+    """What the SDK's backend needs; never raises for what it finds.
+
+    ``online`` False leaves out what asks servers.
+    """
+    found = [*container.findings(context), *_wsl()]
+    engine: Engine | None = None
+    with contextlib.suppress(UserError):
+        engine = Engine.connect(context)
+    if engine is not None:
+        with contextlib.closing(engine):
+            try:
+                found += [_memory(engine), *_volume(engine), *_other_pins(engine, config)]
+            except (UserError, docker.errors.DockerException, requests.RequestException) as error:
+                detail = f"it failed while it was looked at: {str(error).splitlines()[0]}"
+                remedy = f"see that `{engine.program} info` answers"
+                found.append(Finding("engine's volumes", False, detail, remedy))
+            if online:
+                found.append(_registry(engine, config))
+    if online:
+        found += _repository(config)
+    return found
+
+
+def _memory(engine: Engine) -> Finding:
+    return Finding(
+        "engine's memory",
+        engine.memory_bytes >= MEMORY_BYTES,
+        f"{engine.memory_bytes / 1e9:.1f} GB for {engine.cpus} processors",
+        "build with --jobs 1, or give the engine 4 GB (Docker Desktop: Settings, Resources)",
+    )
+
+
+def _volume(engine: Engine) -> list[Finding]:
+    """Space and file names in a volume, seen from a container of ours if there is an image."""
+    images = engine.client.images.list(filters={"label": f"{PROJECT}=image"})
+    if not images:
+        root = Path(str(engine.info("DockerRootDir") or "/nonexistent"))
+        if engine.address.socket is None or not root.exists():
+            detail = "not known before the first build has made its container"
+            return [Finding("engine's disk", True, detail)]
+        return [_disk(shutil.disk_usage(root).free)]
+    name = f"{PROJECT}-probe"
+    volumes.ensure(engine, name, {}, what="a look at the engine's disk")
+    try:
+        lines = run.output_of(
+            engine,
+            Console(),
+            str(images[0].id),
+            ["bash", "-c", PROBE],
+            what="look at the engine's disk",
+            mounts=[Mount(name, "/probe")],
+        )
+    except UserError as error:
+        return [Finding("engine's volumes", False, error.message, error.hint or "")]
+    finally:
+        with contextlib.suppress(docker.errors.APIError, requests.RequestException):
+            engine.client.volumes.get(name).remove()
+    free, files, path = lines[-3:]
+    return [
+        _disk(int(free) * 1024),
+        Finding(
+            "file names in volumes",
+            files == "two",
+            "case matters" if files == "two" else "xt_DSCP.c and xt_dscp.c are one file there",
+            "keep the engine's data on a Linux file system; the kernel has files that differ in "
+            "case only",
+        ),
+        Finding(
+            "PATH in the container",
+            path == "clean",
+            path,
+            "Buildroot refuses spaces in PATH (issue 312): mend the image's ENV PATH",
+        ),
+    ]
+
+
+def _disk(free: int) -> Finding:
+    return Finding(
+        "engine's disk",
+        free >= FIRST_BYTES,
+        f"{free / 1e9:.1f} GB free",
+        f"a first build takes {FIRST_BYTES / 1e9:.0f} GB: `docker system df` tells what to free",
+    )
+
+
+def _other_pins(engine: Engine, config: Config) -> list[Finding]:
+    """Volumes of commits that configs/sources.yml no longer names: 10 GB and more each."""
+    source = config.sources.get("luckfox-sdk")
+    pin = (source.commit or "")[:12] if source else ""
+    label = f"{PROJECT}.sdk"
+    old = [
+        str(volume.name)
+        for volume in engine.client.volumes.list(filters={"label": label})
+        if (made := (volume.attrs.get("Labels") or {}).get(label)) != pin
+        and not str(made).startswith("path-")
+    ]
+    if not old:
+        return []
+    remedy = f"if you do not go back to them: {engine.program} volume rm {' '.join(old)}"
+    return [Finding("volumes of other pins", False, ", ".join(old), remedy)]
+
+
+def _wsl() -> list[Finding]:
+    if "microsoft" not in platform.release().lower():
+        return []
+    on_windows = str(Path.cwd()).startswith("/mnt/")
+    first = "microsoft-standard" not in platform.release().lower()
+    return [
+        Finding(
+            "WSL", not first, "version 1" if first else "version 2", "wsl --set-version NAME 2"
+        ),
+        Finding(
+            "project's folder",
+            not on_windows,
+            str(Path.cwd()),
+            "move it from /mnt/... into WSL's own file system: modes and links get lost there",
+        ),
+    ]
+
+
+def _registry(engine: Engine, config: Config) -> Finding:
+    """Whether the engine, not this machine, can ask for the base image."""
+    source = config.sources.get("sdk-container")
+    reference = (source.image if source else None) or "ubuntu:22.04"
+    remedy = (
+        "check the engine's network and proxy; --ubuntu or --base-image builds on another image"
+    )
+    client = engine.watch_for(NETWORK_SECONDS)
+    try:
+        if engine.podman:
+            # Docker's way to ask (/distribution) is one that Podman does not have; and what it has
+            # takes no name without a registry unless it is configured to.
+            whole = quote("/".join(resolve_repository_name(reference)), safe="")
+            answer = client.api.get(
+                f"{client.api.base_url}/v4.0.0/libpod/manifests/{whole}/json",
+                timeout=NETWORK_SECONDS,
+            )
+            if answer.status_code != 200:
+                raise docker.errors.DockerException(str(answer.json().get("message")))
+            return Finding("container registry", True, f"{reference} is there")
+        data = client.images.get_registry_data(reference)
+    except (docker.errors.DockerException, requests.RequestException, ValueError) as error:
+        reason = str(getattr(error, "explanation", None) or error).splitlines()[0]
+        return Finding("container registry", False, f"{reference}: {reason}", remedy)
+    return Finding("container registry", True, f"{reference} is {data.id}")
+
+
+def _repository(config: Config) -> list[Finding]:
+    source = config.sources.get("luckfox-sdk")
+    if source is None or source.repository is None:
+        return []
+    remedy = "check network and proxy; --sdk-url names a mirror, --sdk-path a checkout of yours"
+    if shutil.which("git") is None:
+        return [Finding("SDK's repository", False, "git is not installed", "apt-get install git")]
+    try:
+        answer = subprocess.run(
+            ["git", "ls-remote", source.repository, "HEAD"],
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
+            capture_output=True,
+            text=True,
+            timeout=NETWORK_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        detail = f"{source.repository} did not answer within {NETWORK_SECONDS} s"
+        return [Finding("SDK's repository", False, detail, remedy)]
+    if answer.returncode != 0:
+        lines = answer.stderr.strip().splitlines() or ["no reason given"]
+        return [Finding("SDK's repository", False, f"{source.repository}: {lines[-1]}", remedy)]
+    newest = answer.stdout.split()[0] if answer.stdout.split() else ""
+    current = newest == source.commit
+    return [
+        Finding("SDK's repository", True, source.repository),
+        Finding(
+            "SDK's pin",
+            current,
+            "the newest commit" if current else f"the SDK has moved on to {newest[:12]}",
+            "nothing needs to be done; to move, change luckfox-sdk in configs/sources.yml, then "
+            "build and test again",
+        ),
+    ]

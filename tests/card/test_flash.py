@@ -1,0 +1,408 @@
+"""Flashing to loop devices and files: what arrives, what is refused, what is found afterwards."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from pico_image.base.console import Console
+from pico_image.base.errors import CheckFailed, UserError
+from pico_image.card.compose import Composed, compose
+from pico_image.card.env import board_env, env_image
+from pico_image.card.flash import flash
+from pico_image.card.sums import write_sums
+from pico_image.config.partitions import PartitionTable
+
+from . import helpers
+
+CARD = 26 << 20
+FORCE = ("not-removable",)
+
+
+@contextmanager
+def loop(backing: Path, *options: str) -> Iterator[str]:
+    """A loop device, which the kernel treats as it treats a card."""
+    tool = helpers.tool("losetup", "mount")
+    if os.geteuid() != 0:
+        pytest.skip("loop devices need root")
+    made = subprocess.run(
+        [tool, "--find", "--show", *options, backing], capture_output=True, text=True, check=False
+    )
+    if made.returncode != 0:
+        pytest.skip(f"no loop device here: {made.stderr.strip()}")
+    device = made.stdout.strip()
+    try:
+        yield device
+    finally:
+        subprocess.run([tool, "--detach", device], check=True)
+        _let_go(device, backing)
+
+
+def _let_go(device: str, backing: Path) -> None:
+    """Wait until nobody uses it: the kernel detaches it when the last one closes it.
+
+    The machine's udev looks into every new disk, and what lies below could not be unmounted then.
+    """
+    shown = Path("/sys/block") / Path(device).name / "loop/backing_file"
+    give_up = time.monotonic() + 120
+    while time.monotonic() < give_up:
+        with suppress(OSError):
+            if shown.read_text().rstrip("\n") == str(backing):
+                time.sleep(0.02)
+                continue
+        return
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Composed:
+    folder = tmp_path_factory.mktemp("image")
+    layout = helpers.LAYOUT.replace("mmcblk0", "mmcblk1")
+    parts, table = helpers.make_parts(folder / "parts", layout)
+    return compose(Console(), parts, table, folder / "sdcard.img")
+
+
+@pytest.fixture
+def backing(tmp_path: Path) -> Path:
+    path = tmp_path / "card"
+    path.write_bytes(b"\xa5" * CARD)  # what an old card may hold
+    return path
+
+
+def same(image: Composed, card: Path) -> None:
+    """Every mapped byte as in the image, every other byte as it was."""
+    wanted, held = image.image.read_bytes(), card.read_bytes()
+    expected = bytearray(b"\xa5" * len(held))
+    for first, last in image.bmap.spans:
+        expected[first:last] = wanted[first:last]
+    assert held == bytes(expected)
+
+
+def test_a_loop_device_gets_exactly_what_is_mapped(image: Composed, backing: Path) -> None:
+    with loop(backing) as device:
+        done = flash(Console(), image.image, device, yes=True, allow=FORCE)
+        assert done.verified == done.written == image.bmap.mapped_bytes
+        flash(Console(), image.image, device, verify_only=True)
+    same(image, backing)
+
+
+def test_a_file_system_that_was_flashed_is_sound(image: Composed, backing: Path) -> None:
+    """The gaps held 0xa5 before: what ext4 takes for zero has to be written as zero."""
+    flash(Console(), image.image, str(backing), yes=True)
+    for name in ("oem", "userdata", "rootfs"):
+        table = PartitionTable.parse(helpers.LAYOUT)
+        size = 9 << 20 if name == "rootfs" else table[name].size or 0
+        part = backing.with_name(f"{name}.ext4")
+        with backing.open("rb") as stream:
+            stream.seek(table[name].offset)
+            part.write_bytes(stream.read(size))
+        check: list[str | Path] = [helpers.tool("e2fsck", "e2fsprogs"), "-fn", part]
+        done = subprocess.run(check, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+def test_full_writes_the_gaps_too(image: Composed, backing: Path) -> None:
+    flash(Console(), image.image, str(backing), yes=True, full=True)
+    wanted = image.image.read_bytes()
+    assert backing.read_bytes() == wanted + b"\xa5" * (CARD - len(wanted))
+
+
+@pytest.mark.parametrize("form", ["zst", "xz", "gz"])
+@pytest.mark.parametrize("mapped", [True, False])
+def test_compressed_images_are_written(
+    image: Composed, backing: Path, tmp_path: Path, form: str, mapped: bool
+) -> None:
+    packed = tmp_path / f"sdcard.img.{form}"
+    data = image.image.read_bytes()
+    if form == "zst":
+        subprocess.run([helpers.tool("zstd", "zstd"), "-q1", image.image, "-o", packed], check=True)
+    elif form == "xz":
+        packed.write_bytes(lzma.compress(data, preset=0))
+    else:
+        packed.write_bytes(gzip.compress(data, 1))
+    if mapped:
+        shutil.copy(image.bmap_path, tmp_path)
+    done = flash(Console(), packed, str(backing), yes=True)
+    assert done.image_size == len(data)
+    if mapped:
+        same(image, backing)
+    else:
+        assert backing.read_bytes().startswith(data)
+    flash(Console(), packed, str(backing), verify_only=True)
+
+    before = backing.read_bytes()
+    packed.write_bytes(packed.read_bytes()[:-5000])
+    with pytest.raises(UserError, match="cannot be decompressed"):
+        flash(Console(), packed, str(backing), yes=True)
+    assert len(backing.read_bytes()) == len(before)
+
+
+def test_a_compressed_image_is_checked_by_its_sum_before_it_is_written(
+    image: Composed, backing: Path, tmp_path: Path
+) -> None:
+    packed = tmp_path / "sdcard.img.xz"
+    packed.write_bytes(lzma.compress(image.image.read_bytes(), preset=0))
+    shutil.copy(image.bmap_path, tmp_path)
+    write_sums(tmp_path, [packed.name])
+    flash(Console(), packed, str(backing), yes=True)
+    before = backing.read_bytes()
+    raw = bytearray(packed.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    packed.write_bytes(raw)
+    with pytest.raises(UserError, match="SHA-256"):
+        flash(Console(), packed, str(backing), yes=True)
+    assert backing.read_bytes() == before
+
+
+def test_any_single_flipped_byte_is_found(image: Composed, backing: Path) -> None:
+    flash(Console(), image.image, str(backing), yes=True)
+    choose = random.Random(6)
+    spans = image.bmap.spans
+    places = [spans[0][0], spans[0][1] - 1, spans[-1][0], spans[-1][1] - 1]
+    places += [choose.randrange(*choose.choice(spans)) for _ in range(20)]
+    with backing.open("r+b") as stream:
+        for place in places:
+            stream.seek(place)
+            right = stream.read(1)
+            stream.seek(place)
+            stream.write(bytes([right[0] ^ (1 << choose.randrange(8))]))
+            stream.flush()
+            with pytest.raises(CheckFailed, match=f"first wrong byte is at {place}") as caught:
+                flash(Console(), image.image, str(backing), verify_only=True)
+            assert caught.value.exit_code == 1
+            stream.seek(place)
+            stream.write(right)
+            stream.flush()
+    flash(Console(), image.image, str(backing), verify_only=True)
+
+
+def test_a_full_verification_finds_flips_in_the_gaps(image: Composed, backing: Path) -> None:
+    flash(Console(), image.image, str(backing), yes=True, full=True)
+    gap = next(end for (_, end) in image.bmap.spans if end < image.size)
+    with backing.open("r+b") as stream:
+        stream.seek(gap)
+        stream.write(b"\x01")
+    with pytest.raises(CheckFailed, match=f"first wrong byte is at {gap}"):
+        flash(Console(), image.image, str(backing), verify_only=True, full=True)
+
+
+def test_verification_names_the_partition(image: Composed, backing: Path) -> None:
+    flash(Console(), image.image, str(backing), yes=True)
+    with backing.open("r+b") as stream:
+        stream.seek(PartitionTable.parse(helpers.LAYOUT)["boot"].offset + 9)
+        stream.write(b"xyz")
+    with pytest.raises(CheckFailed, match="differs in boot;"):
+        flash(Console(), image.image, str(backing), verify_only=True)
+
+
+def refused(
+    image: Path, device: str, words: str, card: Path | None = None, **options: object
+) -> UserError:
+    before = card.read_bytes() if card else b""
+    with pytest.raises(UserError, match=words) as caught:
+        flash(Console(), image, device, **{"yes": True, **options})  # type: ignore[arg-type]
+    assert caught.value.exit_code == 2
+    if card:
+        assert card.read_bytes() == before, "something was written"
+    return caught.value
+
+
+def test_a_disk_that_is_not_removable_is_refused_unless_named(
+    image: Composed, backing: Path
+) -> None:
+    with loop(backing) as device:
+        error = refused(image.image, device, "not a removable disk", backing)
+        assert "--allow not-removable" in str(error)
+        refused(image.image, device, "no objection called fixed", backing, allow=["fixed"])
+
+
+def test_a_mounted_device_is_refused_unless_named(
+    image: Composed, backing: Path, tmp_path: Path
+) -> None:
+    helpers.ext4(tmp_path / "old.img", CARD, {"a": b"b"})
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    with loop(tmp_path / "old.img") as device, ExitStack() as stack:
+        mount = subprocess.run(["mount", device, folder], capture_output=True, check=False)
+        if mount.returncode != 0:
+            pytest.skip("cannot mount here")
+        stack.callback(lambda: subprocess.run(["umount", "-q", folder], check=False))
+        error = refused(image.image, device, f"is mounted at {folder}", allow=FORCE)
+        assert "unmount it first" in str(error)
+        assert (folder / "a").read_bytes() == b"b"
+        flash(Console(), image.image, device, yes=True, allow=[*FORCE, "mounted"])
+        assert not os.path.ismount(folder)
+
+
+def test_the_running_system_is_refused(image: Composed) -> None:
+    from pico_image.card.devices import list_devices
+
+    system = [device for device in list_devices() if device.system]
+    if not system:  # a container: its root is on no disk that it can see
+        pytest.xfail("the root file system of this machine is on no block device")
+    refused(image.image, str(system[0].path), "holds the running system", allow=FORCE)
+
+
+def test_a_block_device_that_is_no_whole_disk_is_refused(
+    image: Composed, backing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition: a block device that is not among the disks."""
+    monkeypatch.setattr("pico_image.card.devices.list_devices", list)
+    with loop(backing) as device:
+        refused(image.image, device, "no whole disk", backing, allow=FORCE)
+
+
+def test_a_small_card_is_refused(image: Composed, tmp_path: Path) -> None:
+    card = tmp_path / "small"
+    card.write_bytes(bytes(image.size - 512))
+    refused(image.image, str(card), f"the image needs {image.size}", card)
+    with loop(card) as device:
+        refused(image.image, device, "the image needs", card, allow=FORCE)
+    refused(image.image, str(card), "smaller than the image", card, verify_only=True)
+    card.write_bytes(bytes(image.size))
+    flash(Console(), image.image, str(card), yes=True)
+
+
+def test_a_write_protected_device_is_refused(image: Composed, backing: Path) -> None:
+    with loop(backing, "--read-only") as device:
+        refused(image.image, device, "write-protected", backing, allow=FORCE)
+
+
+@contextmanager
+def tmpfs(folder: Path, size: int) -> Iterator[Path]:
+    folder.mkdir()
+    command: list[str | Path] = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder]
+    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_device_that_fails_while_it_is_written(image: Composed, tmp_path: Path) -> None:
+    """The store behind the loop device is full after 4 MB, so that its writes fail."""
+    with tmpfs(tmp_path / "small", 4 << 20) as folder:
+        card = folder / "card"
+        with card.open("wb") as stream:
+            stream.truncate(CARD)
+        with loop(card) as device:
+            error = refused(image.image, device, "failed or went away at byte", allow=FORCE)
+            assert "not whole" in str(error)
+
+
+def test_a_device_that_goes_away_while_it_is_read(image: Composed, backing: Path) -> None:
+    with loop(backing) as device:
+        flash(Console(), image.image, device, yes=True, allow=FORCE)
+        os.truncate(backing, 1 << 20)  # the kernel gives EIO beyond, as for a card pulled out
+        refused(image.image, device, "failed or went away at byte", verify_only=True)
+
+
+def test_a_damaged_image_is_refused_before_anything_is_written(
+    image: Composed, backing: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "sdcard.img"
+    shutil.copy(image.bmap_path, tmp_path)
+    data = bytearray(image.image.read_bytes())
+    data[image.bmap.spans[-1][0] + 77] ^= 1
+    copy.write_bytes(data)
+    refused(copy, str(backing), "is damaged: bytes", backing)
+
+
+@pytest.mark.parametrize("keep", [0, 100, 30000, 40000, 2_000_000, -4096, -1])
+@pytest.mark.parametrize("mapped", [True, False])
+def test_a_truncated_image_is_refused(
+    image: Composed, backing: Path, tmp_path: Path, keep: int, mapped: bool
+) -> None:
+    copy = tmp_path / "sdcard.img"
+    if mapped:
+        shutil.copy(image.bmap_path, tmp_path)
+    copy.write_bytes(image.image.read_bytes()[: keep if keep >= 0 else image.size + keep])
+    refused(copy, str(backing), "cut short|no card image", backing)
+
+
+def test_an_image_of_another_kind_is_refused(
+    image: Composed, backing: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "sdcard.img"
+    data = image.image.read_bytes()
+    copy.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    refused(copy, str(backing), "CRC is wrong", backing)
+    copy.write_bytes(env_image({"sys_bootargs": "x"}) + data[0x8000:])
+    refused(copy, str(backing), "no blkdevparts", backing)
+    copy.write_bytes(env_image({"blkdevparts": "mmcblk1:1M(a),1M@0(b)"}) + data[0x8000:])
+    refused(copy, str(backing), "overlap", backing)
+    copy.write_bytes(b"RKFW" + data[4:])
+    refused(copy, str(backing), "update.img", backing)
+    refused(tmp_path / "none.img", str(backing), "cannot read the card image", backing)
+    refused(image.image, str(image.image), "the image itself")
+    refused(image.image, str(tmp_path / "none"), "no device")
+
+
+def test_an_emulators_image_does_not_get_onto_a_card(image: Composed, tmp_path: Path) -> None:
+    from pico_image.card.devices import Device
+    from pico_image.card.flash import _refuse
+    from pico_image.card.image_file import open_image
+
+    parts, table = helpers.make_parts(tmp_path / "parts")
+    made = compose(Console(), parts, table, tmp_path / "sdcard.img")
+    card = Device(Path("/dev/sdz"), CARD, removable=True)
+    _refuse(open_image(image.image), card, image.size, ())
+    with pytest.raises(UserError, match="no Luckfox board boots"):
+        _refuse(open_image(made.image), card, made.size, ())
+    _refuse(open_image(made.image), card, made.size, ("emulator",))
+
+
+def test_nothing_is_written_without_a_yes(
+    image: Composed, backing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def answer(word: bool) -> Callable[[str], bool]:
+        def reply(question: str) -> bool:
+            asked.append(question)
+            return word
+
+        return reply
+
+    refused(image.image, str(backing), "did not say yes", backing, yes=False, confirm=answer(False))
+    assert f"to {backing}" in asked[0]
+    assert "All that is on it will be lost" in asked[0]
+    with Path(os.devnull).open() as nothing:
+        monkeypatch.setattr("sys.stdin", nothing)
+        error = refused(image.image, str(backing), "no terminal", backing, yes=False)
+    assert "--yes" in str(error)
+    flash(Console(), image.image, str(backing), confirm=answer(True))
+    same(image, backing)
+
+
+def test_without_a_device_the_cards_are_listed(image: Composed) -> None:
+    with pytest.raises(UserError) as caught:
+        flash(Console(), image.image, None)
+    assert "card" in str(caught.value.hint)
+
+
+def test_a_folder_stands_for_the_image_in_it(image: Composed, backing: Path) -> None:
+    flash(Console(), image.image.parent, str(backing), yes=True)
+    same(image, backing)
+
+
+def test_an_image_that_is_no_multiple_of_a_sector_is_padded(tmp_path: Path, backing: Path) -> None:
+    """Images of other tools may end anywhere; a card is written in whole sectors."""
+    table = PartitionTable.parse("mmcblk1:32K(env),1M(rootfs)")
+    head = env_image(board_env(table, root="rootfs", cma_mib=1))
+    foreign = tmp_path / "foreign.img"
+    foreign.write_bytes(head + os.urandom(5001))
+    with loop(backing) as device:
+        done = flash(Console(), foreign, device, yes=True, allow=FORCE)
+        assert done.verified == 32768 + 5001
+    assert backing.read_bytes()[: 32768 + 5001] == foreign.read_bytes()

@@ -1,0 +1,150 @@
+"""The configuration: the real files load, and every fault names its file and line."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pico_image.base.errors import ConfigError, UserError
+from pico_image.base.files import ROOT
+from pico_image.config import configuration
+from pico_image.config.yaml_lines import read_yaml
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the real configs/ that a test may break."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    return tmp_path
+
+
+def load_error(tree: Path) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        configuration.load(tree)
+    return caught.value
+
+
+def edit(path: Path, old: str, new: str) -> int:
+    """Replace text and return the line on which the replacement begins."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    return text[: text.index(old)].count("\n") + 1
+
+
+def test_real_configuration_has_the_promised_boards_and_variants() -> None:
+    config = configuration.load()
+    assert set(config.boards) >= {
+        "luckfox-pico",
+        "luckfox-pico-mini",
+        "luckfox-pico-plus",
+        "luckfox-pico-pro-max",
+        "emulator",
+    }
+    assert config.boards["luckfox-pico-mini"].soc == "rv1103"
+    assert config.boards["luckfox-pico-pro-max"].soc == "rv1106"
+    for name in config.variants:
+        assert config.variant(name).board in config.boards
+
+
+def test_every_source_says_how_it_was_checked() -> None:
+    for source in configuration.load().sources.values():
+        assert source.checked, f"{source.name} does not say how its hash was checked"
+
+
+def test_flatten_names_the_origin_of_each_value() -> None:
+    flat = configuration.load().flatten("luckfox-pico-mini")
+    value, origin = flat["board.soc"]
+    assert value == "rv1103"
+    assert origin.file == "configs/boards.yml"
+    assert origin.line is not None
+    line = (ROOT / "configs/boards.yml").read_text(encoding="utf-8").splitlines()[origin.line - 1]
+    assert "soc: rv1103" in line
+    inherited = flat["packages"][1]
+    assert inherited.file == "configs/variants/_bench.yml"
+    assert str(flat["camera"][1]) == "default"
+
+
+def test_unknown_variant_suggests_the_near_one() -> None:
+    with pytest.raises(UserError, match="did you mean 'luckfox-pico-mini'") as caught:
+        configuration.load().variant("luckfox-pico-mni")
+    assert "emulator" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message", "allowed"),
+    [
+        ("variants/emulator.yml", "board: emulator", "board: emulatr", "unknown value", "emulator"),
+        (
+            "variants/emulator.yml",
+            "- efficientnet-lite0",
+            "- lite0",
+            "unknown value 'lite0'",
+            "eff",
+        ),
+        ("variants/emulator.yml", "bench_at_boot: true", "bench_at_boot: 7", "bench_at_boot", None),
+        ("variants/emulator.yml", "hostname:", "host_name:", "unknown key", "hostname"),
+        ("variants/luckfox-pico.yml", "extends: _bench", "extends: _bensh", "extends", "_bench"),
+        ("boards.yml", "soc: rv1103", "soc: rv1126", "rv1126", None),
+        ("boards.yml", "ram_mib: 64", "ram_mib: -1", "greater than 0", None),
+        ("boards.yml", "title: Luckfox Pico\n", "title: X\n    title: Y\n", "duplicate key", None),
+        ("sources.yml", "licence: GPL", "license: GPL", "unknown key 'license'", "licence"),
+    ],
+)
+def test_a_fault_names_file_line_value_and_what_is_allowed(
+    tree: Path, file: str, old: str, new: str, message: str, allowed: str | None
+) -> None:
+    path = tree / "configs" / file
+    line = edit(path, old, new)
+    error = load_error(tree)
+    assert error.path == path
+    assert error.line is not None
+    assert abs(error.line - line) <= 1
+    assert f"{path}:{error.line}: " in error.message
+    assert message in error.message
+    if allowed:
+        assert allowed in (error.hint or "")
+
+
+def test_a_board_of_the_sdk_must_name_its_device_tree(tree: Path) -> None:
+    edit(tree / "configs/boards.yml", "    kernel_dts: rv1103g-luckfox-pico.dts\n", "")
+    assert "kernel_dts" in load_error(tree).message
+
+
+def test_extending_in_a_circle_is_refused(tree: Path) -> None:
+    path = tree / "configs/variants/_bench.yml"
+    path.write_text("---\nextends: _bench\n", encoding="utf-8")
+    assert "extends itself" in load_error(tree).message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty"),
+        ("- a\n", "expected a mapping"),
+        ("a: [1\n", "not valid YAML"),
+        ("a: !!python/object:os.system x\n", "not valid YAML"),
+        ("a: &x [*x]\n", "nested more than"),
+        ("? [1, 2]\n: 3\n", "plain word"),
+    ],
+)
+def test_yaml_that_is_not_what_we_read(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "invalid.yml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        read_yaml(path)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.one_of(st.text(), st.binary()))
+def test_no_bytes_make_the_reader_crash(tmp_path: Path, text: str | bytes) -> None:
+    path = tmp_path / "fuzz.yml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
+    try:
+        read_yaml(path)
+    except ConfigError:
+        return

@@ -1,0 +1,153 @@
+"""Licences of an image: all texts, one list, and what to look at before passing it on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pico_image import sources
+from pico_image.base.console import Console
+from pico_image.base.errors import UserError
+from pico_image.config import configuration
+from pico_image.image import legal, licence_texts, paperwork
+from pico_image.image.sbom_files import RUNTIME
+
+CARD = {
+    "name": "efficientnet-lite0",
+    "licence": "Apache-2.0",
+    "images": [{"path": "images/cat.jpg", "licence": "CC-BY-NC-4.0", "credit": "somebody"}],
+}
+
+
+@pytest.fixture
+def prefix(tmp_path: Path) -> Path:
+    folder = tmp_path / "prefix/licences"
+    folder.mkdir(parents=True)
+    (folder / "xnnpack-LICENSE").write_text("BSD\n")
+    (folder / "tensorflow-LICENSE").write_text("Apache\n")
+    return folder.parent
+
+
+def rows(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "licences.csv").open(newline="") as stream:
+        return {row["component"]: row for row in csv.DictReader(stream)}
+
+
+def test_an_emulator_image(tmp_path: Path, prefix: Path) -> None:
+    loaded = configuration.load()
+    out = tmp_path / "legal-info"
+    (out / "old").mkdir(parents=True)
+    system = tmp_path / "system/licences"
+    system.mkdir(parents=True)
+    (system / "busybox-LICENSE").write_text("GPL\n")
+    warnings = legal.collect(
+        loaded, loaded.variant("emulator"), out, cards=[CARD],
+        prefixes={"tflite": prefix, "system": system.parent}, runtime="arm-gcc 12",
+    )  # fmt: skip
+    assert not (out / "old").exists()
+    assert (out / "licences/tflite/xnnpack-LICENSE").read_text() == "BSD\n"
+    found = rows(out)
+    assert found["xnnpack"]["licence"] == "BSD-3-Clause"
+    assert found["busybox"]["ships"] == "yes"
+    assert (out / "licences/system/busybox-LICENSE").is_file()
+    assert found["glibc, libgcc and libstdc++ of the cross compiler"]["version"] == "arm-gcc 12"
+    assert found["model efficientnet-lite0"]["ships"] == "yes"
+    assert found["scikit-image-photographs"]["ships"] == "no"
+    assert warnings == ["efficientnet-lite0/images/cat.jpg: CC-BY-NC-4.0 (somebody)"]
+
+
+@pytest.fixture
+def buildroot(tmp_path: Path) -> Path:
+    """What ``make legal-info`` of an image left."""
+    folder = tmp_path / "buildroot"
+    (folder / "licenses/rknn-runtime-2.3.2").mkdir(parents=True)
+    (folder / "licenses/rknn-runtime-2.3.2/LICENSE").write_text("text")
+    (folder / "sources").mkdir()
+    (folder / "manifest.csv").write_text(
+        '"PACKAGE","VERSION","LICENSE","SOURCE ARCHIVE"\n'
+        '"rknn-runtime","2.3.2","PROPRIETARY (RKNN SDK License)","not saved"\n'
+        '"zlib","1.2.13","Zlib","zlib.tar"\n'
+    )
+    return folder
+
+
+def test_an_image_of_the_sdk(tmp_path: Path, buildroot: Path) -> None:
+    loaded = configuration.load()
+    variant = loaded.variant("luckfox-pico-mini-minimal")
+    with pytest.raises(UserError, match="known when Buildroot has collected them"):
+        legal.collect(loaded, variant, tmp_path / "out", cards=[], prefixes={})
+    out = tmp_path / "out"
+    warnings = legal.collect(loaded, variant, out, cards=[], prefixes={}, buildroot=buildroot)
+    assert warnings == ["rknn-runtime: PROPRIETARY (RKNN SDK License) (source not passed on)"]
+    assert (out / "buildroot/licenses/rknn-runtime-2.3.2/LICENSE").is_file()
+    assert not (out / "buildroot/sources").exists()
+    assert rows(out)["zlib"]["licence"] == "Zlib"
+
+
+def test_a_neon_runner_from_outside_brings_its_texts(
+    tmp_path: Path, prefix: Path, buildroot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Buildroot's list has the program, not what was linked into it elsewhere."""
+    loaded = configuration.load()
+    monkeypatch.setenv("PICO_OUTPUT_DIR", str(tmp_path / "out"))
+    monkeypatch.setattr("pico_image.sdk.tools.legal_info", lambda *_, **__: buildroot)
+    monkeypatch.setattr("pico_image.sdk.backend.models_of", lambda *_: {})
+    monkeypatch.setattr("pico_image.compile.libraries.image_libraries", lambda *_: prefix)
+    monkeypatch.setattr("pico_image.compile.libraries.tflite", lambda *_: prefix)
+    monkeypatch.setattr("pico_image.compile.toolchain.Toolchain.check", lambda *_: "arm-g++ 12")
+    for program, texts in ((None, False), (tmp_path / "neon-runner", True)):
+        monkeypatch.setattr(
+            "pico_image.compile.programs.prebuilt_neon_runner", lambda *_, program=program: program
+        )
+        folder, _ = paperwork.legal_info(Console(), loaded, "luckfox-pico-mini")
+        found = rows(folder)
+        assert "rknn-runtime" in found
+        assert ("xnnpack" in found) == texts
+        assert (folder / "licences/tensorflow-lite/xnnpack-LICENSE").exists() == texts
+        assert (found.get(RUNTIME, {}).get("version") == "arm-g++ 12") == texts
+
+
+def test_texts_come_from_the_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "program.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for name in ("program/deep/LICENSE", "program/LICENSE"):
+            text = name.encode()
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text))
+    monkeypatch.setattr(sources, "fetch", lambda console, source: archive)
+    console, loaded = Console(), configuration.load()
+    folder = licence_texts.take(console, loaded, ["busybox"], tmp_path / "texts")
+    assert (folder / "licences/busybox-LICENSE").read_text() == "program/LICENSE"
+    with pytest.raises(UserError, match=r"has no \*/NOTICE, the licence text of e2fsprogs"):
+        licence_texts.take(console, loaded, ["e2fsprogs"], tmp_path / "none")
+
+
+def test_texts_of_the_compilers_libraries(tmp_path: Path) -> None:
+    assert licence_texts.take_runtime(tmp_path / "none", tmp_path) is None
+    for name in ("libc6-dev-armhf-cross", "libstdc++-12-dev-armhf-cross", "libzip5"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "copyright").write_text(name)
+    found = licence_texts.take_runtime(tmp_path / "runtime", tmp_path)
+    assert found is not None
+    assert {path.name for path in (found / "licences").iterdir()} == {
+        "libc6-dev-armhf-cross-copyright", "libstdc++-12-dev-armhf-cross-copyright",
+    }  # fmt: skip
+
+
+def test_missing_texts_and_lists(tmp_path: Path) -> None:
+    loaded = configuration.load()
+    with pytest.raises(UserError, match="has no licence texts"):
+        legal.collect(
+            loaded, loaded.variant("emulator"), tmp_path / "out", cards=[],
+            prefixes={"tflite": tmp_path},
+        )  # fmt: skip
+    with pytest.raises(UserError, match="could not read"):
+        legal.collect(
+            loaded, loaded.variant("luckfox-pico"), tmp_path / "out", cards=[], prefixes={},
+            buildroot=tmp_path,
+        )  # fmt: skip

@@ -1,0 +1,227 @@
+"""The tasks as a user types them: output, exit codes, messages."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.tasks import Task
+
+import tasks
+from pico_image import tasks as rooms
+from pico_image.base.console import Console
+from pico_image.base.files import ROOT
+from pico_image.card.compose import compose
+from tests.card import helpers
+from tests.conftest import Keep
+from tests.sdk_stand_in import fake_engine
+from tests.support.model_cards import model_folder
+
+
+def invoke(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "invoke", *words],
+        cwd=ROOT,
+        env={**os.environ, "NO_COLOR": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_every_task_of_every_room_is_gathered() -> None:
+    found = {
+        name: value
+        for module in pkgutil.iter_modules(rooms.__path__)
+        for name, value in vars(importlib.import_module(f"{rooms.__name__}.{module.name}")).items()
+        if isinstance(value, Task)
+    }
+    assert len(found) > 20
+    assert {name: vars(tasks).get(name) for name in found} == found
+    assert sorted(found) == tasks.__all__
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("build-imgae",), "No idea what 'build-imgae' is!"),
+        (("variants", "--jsno"), "No idea what '--jsno' is!"),
+        (("inspect-image",), "did not receive required positional arguments: 'image'"),
+        (("emulate", "--image"), "needed value and was not given one"),
+    ],
+)
+def test_what_invoke_cannot_read_is_a_mistake_of_the_user(
+    words: tuple[str, ...], says: str
+) -> None:
+    done = invoke(*words)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ") and says in done.stderr
+    assert done.stderr.count("\n") == 2 and "hint: `invoke --list`" in done.stderr
+    # Completion of a half-typed line meets the same mistakes, and must not say anything.
+    assert invoke("--complete", "--", "invoke", "variants", "--jsno").stderr == ""
+
+
+def test_variants_lists_boards_and_backends() -> None:
+    done = invoke("variants")
+    assert done.returncode == 0
+    assert "luckfox-pico-mini" in done.stdout
+    data = json.loads(invoke("variants", "--json").stdout)
+    assert data["emulator"]["board"] == "emulator"
+
+
+def test_show_config_prints_origins() -> None:
+    done = invoke("show-config", "--variant", "luckfox-pico-mini")
+    assert done.returncode == 0
+    assert "board.soc = rv1103   [configs/boards.yml:" in done.stdout
+    data = json.loads(invoke("show-config", "--variant", "emulator", "--json").stdout)
+    assert data["board.ram_mib"]["value"] == 64
+
+
+def test_unknown_variant_is_the_users_error() -> None:
+    done = invoke("build-image", "--variant", "luckfox-pico-min")
+    assert done.returncode == 2
+    assert "did you mean 'luckfox-pico-mini'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("show-config", "--variant", "x"), "unknown variant 'x'"),
+        (("test", "--level", "some"), "unknown level 'some'"),
+        (("clean", "--level", "some"), "unknown level 'some'"),
+        (("convert-models", "--mean", "1,1,1"), "describe a model of your own"),
+        (("convert-models", "--onnx", "a.onnx", "--tflite", "b.tflite"), "exclude one another"),
+        (("convert-models", "--algorithm", "best"), "no algorithm 'best'"),
+        (("emulate", "--image", "/nowhere/sdcard.img"), "/nowhere/sdcard.img"),
+        (("emulate", "--ssh-port", "abc"), "--ssh-port takes a whole number, not 'abc'"),
+        (("build-image", "--jobs", "many"), "--jobs takes a whole number"),
+        (("bench", "--host", "127.0.0.1", "--port", "abc"), "--port takes a whole number"),
+        (("bench", "--host", "127.0.0.1", "--port", "0"), "port must be from 1 to 65535"),
+        (("bench", "--last"), "without --host"),
+        (("bench", "--suite", "mlperf"), "without --host"),
+        (("bench", "--suite", "some"), "unknown suite 'some'"),
+        (("deploy",), "--host is missing"),
+        (("deploy", "--host", "127.0.0.1"), "nothing to deploy"),
+        (("deploy", "--host", "127.0.0.1", "--undo", "--programs"), "--undo puts back"),
+        (("deploy", "--host", "127.0.0.1", "--model", "nobody"), "unknown model 'nobody'"),
+        (("report", "nowhere", "--output", "x"), "could not find the benchmark result nowhere"),
+        (("compare", "a", "b", "--threshold", "x"), "--threshold takes a number, not 'x'"),
+        (("compare", "a", "b", "--threshold", "nan"), "the threshold must be a percentage"),
+    ],
+)
+def test_bad_input_exits_2_with_one_message(words: tuple[str, ...], message: str) -> None:
+    done = invoke(*words)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_truncated_image_is_shown_and_ends_with_2(tmp_path: Path) -> None:
+    parts, table = helpers.make_parts(tmp_path / "parts")
+    image = tmp_path / "sdcard.img"
+    compose(Console(stream=io.StringIO()), parts, table, image)
+    assert invoke("inspect-image", str(image)).returncode == 0
+    os.truncate(image, table["rootfs"].offset + (5 << 20))
+    done = invoke("inspect-image", str(image), "--json")
+    assert done.returncode == 2
+    assert "cut short" in " ".join(json.loads(done.stdout)["problems"])
+    assert "sdcard.img is damaged or incomplete: rootfs: cut short" in done.stderr
+
+
+def test_bench_without_an_image_says_how_to_build_one(tmp_path: Path) -> None:
+    done = invoke("bench", PICO_OUTPUT_DIR=str(tmp_path))
+    assert done.returncode == 2
+    assert "invoke build-image --variant emulator" in done.stderr
+
+
+def test_clean_says_what_it_would_delete_and_keeps_results(tmp_path: Path) -> None:
+    (tmp_path / "emulator").mkdir()
+    (tmp_path / "results").mkdir()
+    dry = invoke("clean", "--dry-run", PICO_OUTPUT_DIR=str(tmp_path))
+    assert f"would delete {tmp_path}/emulator" in dry.stdout
+    assert (tmp_path / "emulator").exists()
+    assert invoke("clean", PICO_OUTPUT_DIR=str(tmp_path)).returncode == 0
+    assert sorted(os.listdir(tmp_path)) == ["results"]
+
+
+def test_doctor_finds_a_missing_compiler(tmp_path: Path) -> None:
+    data = json.loads(invoke("doctor", "--json", "--offline").stdout)
+    assert {"Python", "qemu-system-arm", "configs/"} <= {item["name"] for item in data}
+    done = invoke("doctor", "--offline", PATH=f"{Path(sys.executable).parent}:{tmp_path}")
+    assert done.returncode == 2
+    assert "FAIL  arm-linux-gnueabihf-gcc: missing" in done.stdout
+    assert "apt-get install gcc-arm-linux-gnueabihf" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["build-image", "try", "emulate", "bench", "clean", "doctor"])
+def test_every_task_has_a_manual(name: str) -> None:
+    done = invoke("--help", name)
+    assert done.returncode == 0
+    assert "Docstring:" in done.stdout
+    assert "none" not in done.stdout.partition("Docstring:")[2].split("Options:")[0]
+
+
+@pytest.mark.parametrize("variant", ["luckfox-pico-mini", "emulator"])
+def test_offline_reaches_the_conversion_of_models(tmp_path: Path, variant: str) -> None:
+    """A model that is not converted, and nothing to make it from: told at once, before a build."""
+    folders = {"PICO_CACHE_DIR": str(tmp_path / "cache"), "PICO_OUTPUT_DIR": str(tmp_path / "out")}
+    # An engine that is not there is told first, before a conversion could take minutes.
+    with fake_engine.answering(tmp_path / "engine") as url:
+        done = invoke("build-image", "--variant", variant, "--offline", DOCKER_HOST=url, **folders)
+    assert done.returncode == 2, done.stderr
+    assert "downloads are off" in done.stderr and "invoke fetch" in done.stderr
+    assert "could not download" not in done.stderr and "Traceback" not in done.stderr
+    lost = invoke(
+        "build-image", "--variant", "luckfox-pico-mini", DOCKER_HOST=f"unix://{tmp_path}/none",
+        **folders,
+    )  # fmt: skip
+    assert lost.returncode == 2 and "no container engine answers" in lost.stderr
+    assert "convert" not in lost.stderr
+
+
+def test_report_takes_any_number_of_results(keep: Keep, tmp_path: Path) -> None:
+    """`invoke report A B` was "No idea what 'A' is!"."""
+    for name in ("a", "b"):
+        keep(name, runs=1)
+    out = str(tmp_path / "out")
+    done = invoke("report", "a", "--output", str(tmp_path / "page"), "b", PICO_OUTPUT_DIR=out)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"{tmp_path}/page/index.html"
+    html = (tmp_path / "page/index.html").read_text()
+    assert [name in html for name in ('id="result-1"', 'id="result-2"', 'id="result-3"')] == [
+        True,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("second", "status"), [({"runs": 30}, 0), ({"runs": 30, "factor": 1.5}, 1)]
+)
+def test_compare_exits_1_on_a_regression(
+    keep: Keep, tmp_path: Path, second: dict[str, Any], status: int
+) -> None:
+    keep("a", runs=30)
+    keep("b", seed=2, **second)
+    done = invoke("compare", "a", "b", PICO_OUTPUT_DIR=str(tmp_path / "out"))
+    assert done.returncode == status, done.stderr
+    assert ("REGRESSION" in done.stdout) == bool(status)
+    assert "Traceback" not in done.stderr
+
+
+def test_deploy_of_a_users_own_model(tmp_path: Path) -> None:
+    """It is found by its name in out/models; nobody answers here, which is told at once."""
+    model_folder(tmp_path / "models/mine")
+    words = ("deploy", "--host", "127.0.0.1", "--port", "9", "--model", "mine")
+    done = invoke(*words, PICO_OUTPUT_DIR=str(tmp_path))
+    assert done.returncode == 2
+    assert "no SSH server answers" in done.stderr
