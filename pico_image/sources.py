@@ -42,27 +42,6 @@ STALL_SECONDS = 30.0
 MINIMUM_BYTES_PER_SECOND = 8 * 1024
 
 
-_network = True
-
-
-@contextlib.contextmanager
-def no_network(on: bool = True) -> Iterator[None]:
-    """As long as the block runs, what is not in the cache is an error (``--offline``).
-
-    For all of a build: it calls what knows nothing of the flag, the conversion of models first.
-    """
-    global _network
-    before, _network = _network, _network and not on
-    try:
-        yield
-    finally:
-        _network = before
-
-
-def may_download() -> bool:
-    return _network
-
-
 class PlaceFailed(Exception):
     """One place could not serve a file; the text says why."""
 
@@ -83,7 +62,7 @@ def cached(source: Source) -> Path | None:
     return None
 
 
-def fetch(console: Console, source: Source, *, offline: bool = False) -> Path:
+def fetch(console: Console, source: Source) -> Path:
     """A local file of ``source`` whose SHA-256 is one of those that the configuration states.
 
     Raises UserError naming every place that was tried and what was wrong there.
@@ -93,7 +72,7 @@ def fetch(console: Console, source: Source, *, offline: bool = False) -> Path:
     found = cached(source)
     if found is not None:
         return found
-    if offline or not may_download():
+    if console.offline:
         raise UserError(
             f"{source.name} {source.version} is needed ({source.purpose}), is not in the cache, "
             "and downloads are off",
@@ -127,20 +106,12 @@ def fetch(console: Console, source: Source, *, offline: bool = False) -> Path:
     )
 
 
-def unpack(
-    console: Console,
-    source: Source,
-    folder: Path,
-    *,
-    strip: int | None = None,
-    offline: bool = False,
-) -> Path:
+def unpack(console: Console, source: Source, folder: Path) -> Path:
     """Fetch ``source`` and unpack it into ``folder``, leading folders stripped.
 
     Understands tar archives, zip files and wheels, and Debian packages.
     """
-    archive = fetch(console, source, offline=offline)
-    drop = strip if strip is not None else file_of(source, archive).strip
+    archive = fetch(console, source)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         if archive.suffix == ".deb":
@@ -149,13 +120,13 @@ def unpack(
             with zipfile.ZipFile(archive) as bundle:
                 bundle.extractall(folder)
         else:
-            _untar(archive, folder, drop)
+            _untar(archive, folder, _file_of(source, archive).strip)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         raise UserError(f"could not unpack {archive}: {error}") from error
     return folder
 
 
-def file_of(source: Source, path: Path) -> SourceFile:
+def _file_of(source: Source, path: Path) -> SourceFile:
     """Which of the source's files a fetched path is."""
     return next(file for file in source.files if file.sha256 == path.parent.name)
 

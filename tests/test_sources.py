@@ -10,6 +10,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ import requests
 from pico_image import sources
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
+from pico_image.config import configuration
 from pico_image.config.schema import Place, Source, SourceFile
 from pico_image.models import environment
+from pico_image.sdk import tools
 
 CONTENT = b"the right bytes" * 1000
 
@@ -70,6 +73,7 @@ def server() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PICO_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("PICO_OUTPUT_DIR", str(tmp_path / "out"))
     return tmp_path / "cache"
 
 
@@ -97,7 +101,7 @@ def parts_left(cache: Path) -> list[Path]:
 def test_a_good_place_is_fetched_once(server: str, cache: Path) -> None:
     first = sources.fetch(Console(), source(f"{server}/good"))
     assert first.read_bytes() == CONTENT
-    again = sources.fetch(Console(), source("http://127.0.0.1:1/none"), offline=True)
+    again = sources.fetch(Console(offline=True), source("http://127.0.0.1:1/none"))
     assert again == first
     assert parts_left(cache) == []
 
@@ -145,15 +149,27 @@ def test_unreachable_and_offline_say_what_is_needed_and_where_to_put_it(cache: P
     with pytest.raises(UserError, match="could not download thing 1 .testing."):
         sources.fetch(Console(), source("http://127.0.0.1:1/x"))
     with pytest.raises(UserError, match="downloads are off") as caught:
-        sources.fetch(Console(), source("http://127.0.0.1:1/x"), offline=True)
+        sources.fetch(Console(offline=True), source("http://127.0.0.1:1/x"))
     assert str(cache / "downloads") in (caught.value.hint or "")
-    with sources.no_network(), pytest.raises(UserError, match="downloads are off"):
-        sources.fetch(Console(), source("http://127.0.0.1:1/x"))
-    with sources.no_network(), pytest.raises(UserError, match="environment of the models conv"):
-        environment.environment(Console(), "models")
-    with sources.no_network(False), pytest.raises(UserError, match="could not download"):
-        sources.fetch(Console(), source("http://127.0.0.1:1/x"))
-    assert sources.may_download()
+    with pytest.raises(UserError, match="environment of the models conv"):
+        environment.environment(Console(offline=True), "models")
+
+
+def test_offline_is_that_of_one_run_alone(server: str) -> None:
+    """Two runs of one process at the same time: --offline of the one reached the other."""
+    refused = threading.Event()
+    wanted = source(f"{server}/good")
+
+    def download() -> Path:
+        assert refused.wait(60)
+        return sources.fetch(Console(), wanted)
+
+    with futures.ThreadPoolExecutor(1) as pool:
+        other = pool.submit(download)
+        with pytest.raises(UserError, match="downloads are off"):
+            sources.fetch(Console(offline=True), wanted)
+        refused.set()
+        assert other.result().read_bytes() == CONTENT
 
 
 def test_a_damaged_file_in_a_carried_cache_is_fetched_again(server: str, cache: Path) -> None:
@@ -235,3 +251,18 @@ def test_two_fetches_at_once_download_once(server: str) -> None:
         thread.join()
     assert len(set(results)) == 1
     assert results[0].read_bytes() == CONTENT
+
+
+def test_a_matrix_of_variants_is_offline_on_every_engine() -> None:
+    config = configuration.load()
+    offline: list[bool] = []
+
+    def build(own: Console, *_: object) -> Path:
+        offline.append(own.offline)
+        return Path()
+
+    variants = [config.variant("luckfox-pico-mini"), config.variant("emulator")]
+    for each in (True, False):
+        console = Console(offline=each, stream=io.StringIO())
+        tools.build_all(console, config, variants, contexts=["a", "b"], build_one=build)
+    assert offline == [True, True, False, False]

@@ -35,10 +35,17 @@ PLAIN_SECONDS = 10.0
 
 
 class Console:
-    """Steps, progress and messages to stderr; the results of a task go to stdout."""
+    """Steps, progress and messages to stderr; the results of a task go to stdout.
 
-    def __init__(self, *, verbose: bool = False, stream: IO[str] | None = None) -> None:
+    Each run of a task has its own, which every function that does work gets first. It therefore
+    also carries ``offline``: whether this run may download nothing (``--offline``).
+    """
+
+    def __init__(
+        self, *, verbose: bool = False, offline: bool = False, stream: IO[str] | None = None
+    ) -> None:
         self.verbose = verbose
+        self.offline = offline
         self._rich = RichConsole(
             file=stream or sys.stderr, highlight=False, soft_wrap=True, stderr=stream is None
         )

@@ -21,15 +21,13 @@ from pico_image.emulator.system import dropbear, kernel
 from pico_image.models import convert
 
 
-def parts(
-    console: Console, config: Config, toolchain: Toolchain, *, offline: bool = False
-) -> dict[str, Path]:
+def parts(console: Console, config: Config, toolchain: Toolchain) -> dict[str, Path]:
     """Folders of what every emulator image is made of besides our programs, each made once."""
     return {
-        "kernel": kernel.kernel(console, config, offline=offline),
-        "busybox": base_system.busybox(console, config, toolchain, offline=offline),
-        "e2fsprogs": base_system.e2fsprogs(console, config, toolchain, offline=offline),
-        "initramfs": base_system.initramfs(console, config, toolchain, offline=offline),
+        "kernel": kernel.kernel(console, config),
+        "busybox": base_system.busybox(console, config, toolchain),
+        "e2fsprogs": base_system.e2fsprogs(console, config, toolchain),
+        "initramfs": base_system.initramfs(console, config, toolchain),
     }
 
 
@@ -38,7 +36,6 @@ def build(
     config: Config,
     variant: Variant,
     *,
-    offline: bool = False,
     authorized_keys: str = "",
     forms: Sequence[str] | None = None,
 ) -> Path:
@@ -53,9 +50,9 @@ def build(
     toolchain = Toolchain()
     app = programs.app(console, config, toolchain)
     models = {name: convert.convert(console, config, name) for name in variant.models}
-    base = parts(console, config, toolchain, offline=offline)
+    base = parts(console, config, toolchain)
     if authorized_keys:
-        base["dropbear"] = dropbear.dropbear(console, config, toolchain, offline=offline)
+        base["dropbear"] = dropbear.dropbear(console, config, toolchain)
     return build_from(
         console,
         config,

@@ -28,7 +28,7 @@ class Built:
     base_digest: str
 
 
-def ensure_base(engine: Engine, console: Console, reference: str, *, offline: bool = False) -> Any:
+def ensure_base(engine: Engine, console: Console, reference: str) -> Any:
     """The image ``reference``, pulled when it is not there.
 
     Raises UserError when it cannot be had; a failed pull is never only a warning.
@@ -38,7 +38,7 @@ def ensure_base(engine: Engine, console: Console, reference: str, *, offline: bo
             return engine.client.images.get(reference)
         except docker.errors.ImageNotFound:
             pass
-        if offline:
+        if console.offline:
             raise UserError(
                 f"the container image {reference} is needed, is not in the engine at "
                 f"{engine.address}, and downloads are off",
@@ -97,7 +97,6 @@ def ensure_built(
     dockerfile: Path,
     base: str,
     *,
-    offline: bool = False,
     arguments: Mapping[str, str] | None = None,
 ) -> Built:
     """The image that ``dockerfile`` makes on ``base`` (its ARG BASE), built when it is not there.
@@ -105,7 +104,7 @@ def ensure_built(
     Its tag is the hash of the Dockerfile, the base's identity and the arguments, so a change of
     any of them makes another image and nothing else does.
     """
-    base_image = ensure_base(engine, console, base, offline=offline)
+    base_image = ensure_base(engine, console, base)
     content = dockerfile.read_bytes()
     given = {"BASE": base, **(arguments or {})}
     key = hashlib.sha256(content)
@@ -116,7 +115,7 @@ def ensure_built(
         try:
             image = engine.client.images.get(tag)
         except docker.errors.ImageNotFound:
-            if offline:
+            if console.offline:
                 raise UserError(
                     f"the build container made by {dockerfile.name} is not in the engine at "
                     f"{engine.address}, and downloads are off",

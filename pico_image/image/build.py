@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pico_image import sources
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import locked, output_dir
@@ -52,16 +51,11 @@ def build_image(
     login = login or Login()
     capacity.check_packages(config, variant)
     forms = finish.check_forms(forms)
-    with (
-        console.logging_to(output_dir() / variant.name / "logs", "build-image"),
-        sources.no_network(options.offline),
-    ):
+    with console.logging_to(output_dir() / variant.name / "logs", "build-image"):
         if board.backend == "emulator":
             _refuse_sdk_options(options, login)
             keys = access.read_keys(login.ssh_key) if login.ssh_key else ""
-            return backend.build(
-                console, config, variant, offline=options.offline, authorized_keys=keys, forms=forms
-            )
+            return backend.build(console, config, variant, authorized_keys=keys, forms=forms)
         return _with_sdk(console, config, variant, options, login, forms)
 
 
@@ -97,7 +91,7 @@ def build_all(
 
 
 def _refuse_sdk_options(options: sdk.Options, login: Login) -> None:
-    if options != sdk.Options(offline=options.offline):
+    if options != sdk.Options():
         raise UserError(
             "the emulator backend has no stages, engine or SDK to choose",
             hint="leave those flags out, or name a board with --variant",

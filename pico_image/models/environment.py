@@ -55,7 +55,7 @@ def environment(console: Console, name: str) -> Path:
     inputs = {"lock": sha256_file(lock), "machine": platform.machine(), **identity}
 
     def build(folder: Path) -> None:
-        if not sources.may_download():
+        if console.offline:
             raise UserError(
                 f"the Python environment of the {name} converter is not in the cache, and "
                 "downloads are off",

@@ -53,7 +53,7 @@ class Origin:
 
 def make_tree(
     engine: Engine, console: Console, image: str, mounts: Sequence[Mount], origin: Origin,
-    *, offline: bool, need_bytes: int,
+    *, need_bytes: int,
 ) -> None:  # fmt: skip
     """Bring the commit into the build volume, fetched first where it is not in the cache volume.
 
@@ -75,7 +75,7 @@ def make_tree(
             elif line.strip():
                 bar.note(line.strip())
 
-        place = [] if offline else [origin.url, str(BATCH)]
+        place = [] if console.offline else [origin.url, str(BATCH)]
         ended = run.run(
             engine,
             console,
@@ -84,7 +84,7 @@ def make_tree(
             what="get the SDK",
             mounts=mounts,
             env={"PICO_NEED_KB": str(need_bytes // 1024)},
-            network=not offline,
+            network=not console.offline,
             on_line=follow,
         )
     if ended.status == 3:

@@ -35,7 +35,6 @@ class Site:
     volume: str
     mounts: tuple[Mount, ...]
     env: Mapping[str, str]
-    offline: bool = False
     first_bytes: int = FIRST_BYTES
     later_bytes: int = LATER_BYTES
 
@@ -193,7 +192,7 @@ def run_stage(
             name=container_name,
             mounts=site.mounts,
             env={**site.env, "PICO_STATE": run, "PICO_NEED_KB": str(need_bytes // 1024)},
-            network=stage.downloads and not site.offline,
+            network=stage.downloads and not console.offline,
             on_line=lambda line: _follow(line, lines, follower, stage, bar),
         )
     if ended.status == 0:

@@ -111,7 +111,7 @@ def legal_info(
             ended = run.run(
                 site.engine, console, site.image, ["bash", "/src/docker/sdk-legal.sh"],
                 what="collect the licences", mounts=site.mounts, env=site.env,
-                network=not options.offline,
+                network=not console.offline,
             )  # fmt: skip
         if ended.status == 6:
             raise UserError(
@@ -195,7 +195,8 @@ def build_all(
                 variant = waiting.get_nowait()
             except queue.Empty:
                 return
-            own = Console(verbose=False, stream=cast(IO[str], _Prefixed(console, variant.name)))
+            lines = cast(IO[str], _Prefixed(console, variant.name))
+            own = Console(offline=console.offline, stream=lines)
             try:
                 with own.logging_to(output_dir() / variant.name / "logs", "build-all"):
                     done[variant.name] = (build_one or default)(own, variant, chosen)

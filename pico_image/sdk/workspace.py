@@ -43,7 +43,6 @@ PROGRAM = "prebuilt/neon-runner"
 class Options:
     """How to build; every field has the default of the command line."""
 
-    offline: bool = False
     from_stage: str | None = None
     only: str | None = None
     force: bool = False
@@ -190,7 +189,7 @@ def _prepare(
 ) -> Prepared:  # fmt: skip
     leftovers.remove_orphans(engine, console)
     dockerfile, base = base_of(config, options)
-    built = images.ensure_built(engine, console, dockerfile, base, offline=options.offline)
+    built = images.ensure_built(engine, console, dockerfile, base)
     program = programs.prebuilt_neon_runner(console, config, variant)
     tree = tree_for(config, variant, models, options, program)
     source = volumes.content_volume(
@@ -228,7 +227,6 @@ def _prepare(
             "PICO_OVERLAY": render.OVERLAY,
             "PICO_JOBS": str(options.jobs) if options.jobs else "",
         },
-        options.offline,
         options.first_bytes,
         options.later_bytes,
     )
@@ -258,6 +256,6 @@ def bring_sdk(console: Console, ready: Prepared, states: States) -> Prepared:
     if states.commit != origin.commit:
         checkout.make_tree(
             site.engine, console, site.image, site.mounts, origin,
-            offline=site.offline, need_bytes=site.need(states),
+            need_bytes=site.need(states),
         )  # fmt: skip
     return ready

@@ -57,8 +57,9 @@ def build_image(
     key = optional_path(sign_key)
     if key is not None:
         signing.check_key(key)
+    at.console.offline = offline
     options = at.options(
-        offline=offline, from_stage=from_ or None, only=only or None, force=force,
+        from_stage=from_ or None, only=only or None, force=force,
         jobs=whole("jobs", jobs), allow_emulation=allow_emulation,
     )  # fmt: skip
     login = build.Login(optional_path(ssh_key), optional_path(password_file))
@@ -97,11 +98,12 @@ def build_all(
     """Build a matrix of variants, one at a time on each engine."""
     from pico_image.image import build
 
+    at.console.offline = offline
     done = build.build_all(
         at.console,
         configuration.load(),
         words(variants),
-        at.options(offline=offline, jobs=whole("jobs", jobs)),
+        at.options(jobs=whole("jobs", jobs)),
         build.Login(optional_path(ssh_key), optional_path(password_file)),
         contexts=words(contexts),
     )

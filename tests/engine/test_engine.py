@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import re
 import signal
@@ -385,6 +386,10 @@ def volumes_text(engine: Engine, console: Console, image: str, path: str) -> lis
     return run.output_of(engine, console, image, ["cat", path], what="look")
 
 
+def offline() -> Console:
+    return Console(offline=True, stream=io.StringIO())
+
+
 @pytest.mark.docker
 def test_image_that_cannot_be_built(engine: Engine, console: Console, tmp_path: Path) -> None:
     dockerfile = tmp_path / "Dockerfile"
@@ -394,7 +399,7 @@ def test_image_that_cannot_be_built(engine: Engine, console: Console, tmp_path: 
     assert "about to fail" in str(caught.value)
     assert "failed with status 9" in str(caught.value)
     with pytest.raises(UserError, match="downloads are off") as refused:
-        images.ensure_built(engine, console, dockerfile, BASE, offline=True)
+        images.ensure_built(engine, offline(), dockerfile, BASE)
     assert "invoke fetch" in str(refused.value)
 
 
@@ -406,7 +411,7 @@ def test_base_that_cannot_be_pulled(engine: Engine, console: Console) -> None:
         images.ensure_base(engine, console, reference)
     assert reference in str(caught.value) and "docs/building.md" in str(caught.value)
     with pytest.raises(UserError, match="downloads are off"):
-        images.ensure_base(engine, console, reference, offline=True)
+        images.ensure_base(engine, offline(), reference)
 
 
 @pytest.mark.docker
@@ -419,5 +424,5 @@ def test_base_is_pulled_and_its_digest_kept(
         built = images.ensure_built(engine, console, dockerfile, reference)
     assert built.base_digest == f"{reference.rpartition(':')[0]}@{digest}"
     # It is there now: neither a network nor the registry is asked again.
-    again = images.ensure_built(engine, console, dockerfile, reference, offline=True)
+    again = images.ensure_built(engine, offline(), dockerfile, reference)
     assert again == built

@@ -108,12 +108,16 @@ class Project:
         assert commit is not None
         return f"{PROJECT}-{VARIANT}-{commit[:12]}"
 
-    def build(self, console: Console, **changes: object) -> list[str]:
+    def build(self, console: Console, *, offline: bool = False, **changes: object) -> list[str]:
         """Build; the stages that ran, in order."""
         options = dataclasses.replace(self.options, **changes)  # type: ignore[arg-type]
         assert console.log_path is not None
         before = console.log_path.stat().st_size
-        backend.build(console, self.config, self.variant, options, engine=self.engine)
+        console.offline = offline
+        try:
+            backend.build(console, self.config, self.variant, options, engine=self.engine)
+        finally:
+            console.offline = False
         text = console.log_path.read_bytes()[before:].decode()
         return re.findall(r"^- Stage (\w+)", text, re.MULTILINE)
 

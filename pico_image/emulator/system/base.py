@@ -12,7 +12,6 @@ import re
 import shutil
 from pathlib import Path
 
-from pico_image import sources
 from pico_image.base.cache import build_once, code_of
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
@@ -28,9 +27,7 @@ CPU_FLAGS = "-Os -mcpu=cortex-a7 -mfpu=neon-vfpv4 -mfloat-abi=hard"
 INITRAMFS_APPLETS = ("sh", "mount", "umount", "insmod", "sleep", "switch_root", "poweroff")
 
 
-def busybox(
-    console: Console, config: Config, toolchain: Toolchain, *, offline: bool = False
-) -> Path:
+def busybox(console: Console, config: Config, toolchain: Toolchain) -> Path:
     """Static busybox with the applets of ``busybox.config``: ``busybox``, ``applets`` (paths)."""
     wanted = BOARD_FOLDER / "busybox.config"
     inputs = {
@@ -42,7 +39,6 @@ def busybox(
 
     def build(prefix: Path) -> None:
         with console.step("compile busybox"):
-            sources.fetch(console, config.source("busybox"), offline=offline)
             tree = unpack_patched(console, config, "busybox", prefix / "work")
             make = ["make", "ARCH=arm", f"CROSS_COMPILE={toolchain.cross}"]
             env = _compile_env(tree)
@@ -98,9 +94,7 @@ def _check_requested(path: Path, wanted: Path) -> None:
             )
 
 
-def e2fsprogs(
-    console: Console, config: Config, toolchain: Toolchain, *, offline: bool = False
-) -> Path:
+def e2fsprogs(console: Console, config: Config, toolchain: Toolchain) -> Path:
     """Static ``e2fsck`` and ``resize2fs`` for the board."""
     inputs = {
         "source": source_hashes(config, ["e2fsprogs"]),
@@ -110,7 +104,6 @@ def e2fsprogs(
 
     def build(prefix: Path) -> None:
         with console.step("compile e2fsck and resize2fs"):
-            sources.fetch(console, config.source("e2fsprogs"), offline=offline)
             tree = unpack_patched(console, config, "e2fsprogs", prefix / "work")
             folder = tree / "build"
             folder.mkdir()
@@ -157,15 +150,13 @@ def _compile_env(tree: Path) -> dict[str, str]:
     return {**clean, "SOURCE_DATE_EPOCH": "0", "LC_ALL": "C", "KCONFIG_NOTIMESTAMP": "1"}
 
 
-def initramfs(
-    console: Console, config: Config, toolchain: Toolchain, *, offline: bool = False
-) -> Path:
+def initramfs(console: Console, config: Config, toolchain: Toolchain) -> Path:
     """``initramfs.cpio.gz``: drivers of the card, ``blkdevparts``, the script that mounts the root.
 
     Nothing of it stays in memory: switch_root deletes it all.
     """
-    kernel_prefix = kernel(console, config, offline=offline)
-    busybox_prefix = busybox(console, config, toolchain, offline=offline)
+    kernel_prefix = kernel(console, config)
+    busybox_prefix = busybox(console, config, toolchain)
     partitions = BOARD_FOLDER / "blkdevparts.c"
     script = BOARD_FOLDER / "initramfs-init"
     inputs = {

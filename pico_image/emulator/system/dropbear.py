@@ -11,7 +11,6 @@ import os
 import shutil
 from pathlib import Path
 
-from pico_image import sources
 from pico_image.base.cache import build_once, code_of
 from pico_image.base.console import Console
 from pico_image.compile.toolchain import Toolchain, source_hashes, unpack_patched
@@ -35,9 +34,7 @@ OPTIONS = {
 }
 
 
-def dropbear(
-    console: Console, config: Config, toolchain: Toolchain, *, offline: bool = False
-) -> Path:
+def dropbear(console: Console, config: Config, toolchain: Toolchain) -> Path:
     """Static ``dropbear`` and ``dropbearkey`` for the board, and ``LICENSE``; made once."""
     inputs = {
         "source": source_hashes(config, ["dropbear"]),
@@ -47,7 +44,6 @@ def dropbear(
 
     def build(prefix: Path) -> None:
         with console.step("compile the SSH server dropbear"):
-            sources.fetch(console, config.source("dropbear"), offline=offline)
             tree = unpack_patched(console, config, "dropbear", prefix / "work")
             (tree / "localoptions.h").write_text(
                 "".join(f"#define {name} {value}\n" for name, value in OPTIONS.items()),

@@ -22,7 +22,7 @@ INITRAMFS_MODULES = ("crc32c_generic", "sdhci_pci", "ext4")
 ROOTFS_MODULES = ("virtio_mmio", "virtio_rng", "virtio_net")
 
 
-def kernel(console: Console, config: Config, *, offline: bool = False) -> Path:
+def kernel(console: Console, config: Config) -> Path:
     """Debian's kernel: ``zImage``, ``config``, ``release`` and, flat in ``modules/``, the modules.
 
     ``modules.dep`` beside them lists each module with those it needs, nearest first.
@@ -36,7 +36,7 @@ def kernel(console: Console, config: Config, *, offline: bool = False) -> Path:
 
     def build(prefix: Path) -> None:
         with console.step(f"take the kernel {source.version} out of its package"):
-            tree = sources.unpack(console, source, prefix / "work", offline=offline)
+            tree = sources.unpack(console, source, prefix / "work")
             image = next((tree / "boot").glob("vmlinuz-*"))
             release = image.name.removeprefix("vmlinuz-")
             shutil.copyfile(image, prefix / "zImage")
