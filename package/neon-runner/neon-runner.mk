@@ -4,7 +4,7 @@
 #
 ################################################################################
 
-NEON_RUNNER_VERSION = 1.0
+NEON_RUNNER_VERSION = 0.1.0
 NEON_RUNNER_SITE = $(BR2_EXTERNAL_LUCKFOX_NPU_PATH)/../app
 NEON_RUNNER_SITE_METHOD = local
 NEON_RUNNER_LICENSE = Apache-2.0

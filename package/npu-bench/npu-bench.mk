@@ -4,7 +4,7 @@
 #
 ################################################################################
 
-NPU_BENCH_VERSION = 1.0
+NPU_BENCH_VERSION = 0.1.0
 NPU_BENCH_SITE = $(BR2_EXTERNAL_LUCKFOX_NPU_PATH)/../app
 NPU_BENCH_SITE_METHOD = local
 NPU_BENCH_LICENSE = Apache-2.0

@@ -4,7 +4,7 @@
 #
 ################################################################################
 
-NPU_MODELS_VERSION = 1.0
+NPU_MODELS_VERSION = 0.1.0
 NPU_MODELS_SOURCE =
 NPU_MODELS_LICENSE = see the "licence" entry of each model.json
 

@@ -4,7 +4,7 @@
 #
 ################################################################################
 
-NPU_MODULE_VERSION = 1.0
+NPU_MODULE_VERSION = 0.1.0
 NPU_MODULE_SITE = $(BR2_EXTERNAL_LUCKFOX_NPU_PATH)/../board/luckfox-pico/overlay/etc/init.d
 NPU_MODULE_SITE_METHOD = local
 NPU_MODULE_LICENSE = Apache-2.0

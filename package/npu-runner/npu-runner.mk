@@ -4,7 +4,7 @@
 #
 ################################################################################
 
-NPU_RUNNER_VERSION = 1.0
+NPU_RUNNER_VERSION = 0.1.0
 NPU_RUNNER_SITE = $(BR2_EXTERNAL_LUCKFOX_NPU_PATH)/../app
 NPU_RUNNER_SITE_METHOD = local
 NPU_RUNNER_LICENSE = Apache-2.0

@@ -28,6 +28,7 @@ from pico_image.image import sizes as size_report
 from tests.buildroot import building, mdns, toolchain
 from tests.buildroot.building import MODEL, Built
 from tests.support import arm
+from tests.support.version import PROJECT_VERSION
 
 pytestmark = [pytest.mark.external, pytest.mark.slow, pytest.mark.qemu, pytest.mark.timeout(14400)]
 
@@ -219,10 +220,10 @@ def test_legal_info_and_bill(built: Built) -> None:
     assert expected <= components
     licences = built.output / "legal-info/licenses"
     if built.name == "prebuilt":
-        assert (licences / "neon-runner-1.0/LICENSE").read_bytes() == OUR_LICENCE
+        assert (licences / f"neon-runner-{PROJECT_VERSION}/LICENSE").read_bytes() == OUR_LICENCE
         return
     assert (licences / "tensorflow-lite-static-2.14.1/parts/xnnpack/LICENSE").is_file()
-    assert (licences / "npu-runner-1.0/LICENSE").read_bytes() == OUR_LICENCE
+    assert (licences / f"npu-runner-{PROJECT_VERSION}/LICENSE").read_bytes() == OUR_LICENCE
     sources = {path.name for path in (built.output / "legal-info/sources").iterdir()}
     assert not any("rknn" in name for name in sources), "the vendor's library is not passed on"
 

@@ -31,6 +31,7 @@ from tests.sdk.test_sdk_faults import (
     when_logged,
 )
 from tests.sdk_stand_in import base_image, podman, registry, repository
+from tests.support.version import PROJECT_VERSION
 
 pytestmark = pytest.mark.docker
 ALL = ["uboot", "kernel", "rootfs", "firmware"]
@@ -97,7 +98,7 @@ def test_fetch_build_offline_interrupt_resume_clean(
     assert running(project.engine) == []
 
     project.knob("fail neon-runner")
-    with pytest.raises(CommandError, match="package neon-runner-1.0 failed"):
+    with pytest.raises(CommandError, match=f"package neon-runner-{PROJECT_VERSION} failed"):
         project.build(console)
     project.knob("")
     assert project.build(console, from_stage="rootfs") == ["rootfs", "firmware"]

@@ -29,6 +29,7 @@ from pico_image.sdk import backend, tools
 from tests.sdk.conftest import BASE, VARIANT, Project, load_base, result
 from tests.sdk_stand_in import base_image
 from tests.sdk_stand_in import engine as engines
+from tests.support.version import PROJECT_VERSION
 
 pytestmark = pytest.mark.docker
 
@@ -112,7 +113,7 @@ def test_failure_in_every_stage(
         assert str(console.log_path) in text
         assert f"--from {stage}" in text
         if point == "neon-runner":
-            assert "package neon-runner-1.0 failed" in text
+            assert f"package neon-runner-{PROJECT_VERSION} failed" in text
         assert project.state(stage) == "failed"
     project.knob("")
     project.build(console)

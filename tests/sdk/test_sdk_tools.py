@@ -21,6 +21,7 @@ from pico_image.engine.client import PROJECT
 from pico_image.image import paperwork, sizes
 from pico_image.sdk import requirements, tools
 from tests.sdk.conftest import BASE, VARIANT, Project
+from tests.support.version import PROJECT_VERSION
 
 pytestmark = pytest.mark.docker
 
@@ -73,7 +74,7 @@ def test_one_of_a_matrix_fails(built_project: Project, console: Console) -> None
     chosen = [config.variant("second"), config.variant(VARIANT)]
     with pytest.raises(UserError, match="1 of 2 variants failed") as caught:
         tools.build_all(console, config, chosen, built_project.options)
-    assert "second: stage rootfs, package neon-runner-1.0" in str(caught.value)
+    assert f"second: stage rootfs, package neon-runner-{PROJECT_VERSION}" in str(caught.value)
     assert console.log_path is not None
     assert f"{VARIANT}: done" in console.log_path.read_text()
 
