@@ -1,0 +1,152 @@
+"""The rooms: who imports whom, circles, names and sizes, against the table in support/layers.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from pico_image.base.files import ROOT
+from tests.support import layers
+
+#: Violations that are not mended yet; this shrinks to nothing.
+PENDING = {
+    "board imports models.worker",
+    "board.match: gate is named gate",
+    "card.image_source: Media is named media",
+    "card.inspection and models.inspection have one name",
+    "card.region is named region",
+    "card.region: Region is named region",
+    "circle in app/common",
+    "circle in app/rknn-sim",
+    "circle in models.worker",
+    "emulator imports image",
+    "emulator.card and models.card have one name",
+    "emulator.card has the name of a room",
+    "emulator.standing is named standing",
+    "emulator.standing: standing is named standing",
+    "emulator.system.base has the name of a room",
+    "models.card has the name of a room",
+    "models.gate is named gate",
+    "models.placing is named placing",
+    "models.stages and sdk.stages have one name",
+    "results imports emulator",
+    "results.kinship is named kinship",
+}
+MAX_MODULES = 144
+MAX_OVER_SIX = 28
+
+
+@pytest.fixture(scope="module")
+def modules() -> dict[str, layers.Module]:
+    return layers.read_modules(ROOT / "pico_image")
+
+
+def broken(violations: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{rule}: {where}" for rule, where in violations if rule not in PENDING]
+
+
+def test_imports_keep_the_rules(modules: dict[str, layers.Module]) -> None:
+    assert {layers.room_of(name) for name in modules if name} == set(layers.ROOMS)
+    assert not broken(layers.forbidden_imports(modules))
+
+
+def test_no_circles(modules: dict[str, layers.Module]) -> None:
+    edges = layers.package_edges(modules)
+    if not PENDING:
+        assert not layers.circles(edges)
+        assert len(layers.longest_chain(edges)) <= 9, layers.longest_chain(edges)
+    assert not broken(layers.module_circles(modules))
+
+
+def test_names(modules: dict[str, layers.Module]) -> None:
+    assert not [each for each in layers.bad_names(modules) if each not in PENDING]
+
+
+def test_sizes(modules: dict[str, layers.Module]) -> None:
+    with_code = [name for name, module in modules.items() if module.has_code]
+    assert len(with_code) <= MAX_MODULES
+    over = [
+        function
+        for name, module in modules.items()
+        if layers.room_of(name) != "tasks"
+        for function in module.over
+    ]
+    assert len(over) <= MAX_OVER_SIX, f"more than six parameters: {', '.join(over)}"
+
+
+def test_app_keeps_the_rules() -> None:
+    uses = layers.read_app(ROOT / "app")
+    assert not broken(layers.forbidden_includes(uses))
+    assert not broken(layers.app_circles(uses))
+
+
+def test_document_shows_the_table() -> None:
+    text = layers.DOCUMENT.read_text(encoding="utf-8")
+    assert text == layers.with_block(text), "run: python -m tests.support.layers"
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def test_it_catches_what_python_breaks(tmp_path: Path) -> None:
+    """A checker that never complains is no checker."""
+    long = ", ".join(f"p{number}" for number in range(7))
+    top = write(
+        tmp_path,
+        {
+            "__init__.py": '"""Only words."""\n',
+            "base/files.py": "def f():\n    from pico_image.card import flash\n",
+            "card/flash.py": "from pico_image.card.env import a\nimport pico_image.base.files\n",
+            "card/env.py": "from pico_image.card import flash\n",
+            "card/card_reader.py": f"def read(self, {long}): ...\nclass MediaGate: ...\n",
+            "image/flash.py": "class Kinship: ...\n",
+            "models/worker/main.py": "import pico_image.models.convert as convert\n",
+            "models/convert.py": "import pico_image.models.worker.main\n",
+        },
+    )
+    modules = layers.read_modules(top)
+    assert [rule for rule, _ in layers.forbidden_imports(modules)] == [
+        "base imports card",
+        "models.worker imports models",
+    ]
+    assert ("card.env, card.flash") in [where for _, where in layers.module_circles(modules)]
+    assert ["base", "card"] in layers.circles(layers.package_edges(modules))
+    assert set(layers.bad_names(modules)) == {
+        "card.card_reader repeats the name of its folder",
+        "card.flash and image.flash have one name",
+        "image.flash: Kinship is named kinship",
+    }
+    assert modules["card.card_reader"].over == ["card.card_reader.read"]
+    assert not modules[""].has_code and modules["card.env"].has_code
+
+
+def test_it_catches_what_c_breaks(tmp_path: Path) -> None:
+    top = write(
+        tmp_path,
+        {
+            "common/one.h": '#include "two.h"\n',
+            "common/two.h": '#include "one.h"\nint decode(void);\nint fail(void);\n',
+            "common/decode.c": '#include "two.h"\nint decode(void)\n{\n    return fail();\n}\n',
+            "common/error.c": '#include "two.h"\nint fail(void) {\n    return decode();\n}\n',
+            "common/bad.c": '#include "npu.h"\n// decode() is only named here\n',
+            "npu/npu.h": "",
+        },
+    )
+    uses = layers.read_app(top)
+    assert [rule for rule, _ in layers.forbidden_includes(uses)] == ["app/common uses app/npu"]
+    assert list(layers.app_circles(uses)) == [
+        ("circle in app/common", "common/decode.c, common/error.c"),
+        ("circle in app/common", "common/one.h, common/two.h"),
+    ]
+
+
+def test_longest_chain() -> None:
+    edges = {"tasks": {"image", "base"}, "image": {"base"}, "base": set[str]()}
+    assert layers.longest_chain(edges) == ["tasks", "image", "base"]
