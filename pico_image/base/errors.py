@@ -1,6 +1,7 @@
 """Errors that the user can mend, and what they mean at the shell.
 
-Exit codes: 0 done, 1 a bug or a failed comparison, 2 the user can mend it, 130 Ctrl-C.
+Exit codes: 0 done, 1 a bug or a failed comparison, 2 the user can mend it, 130 Ctrl-C, 141 nobody
+reads the output any more (``| head``), as for every program that SIGPIPE ends.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USER = 2
 EXIT_INTERRUPTED = 130
+EXIT_PIPE = 141
 
 
 class UserError(Exception):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import os
 import re
+import select
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +18,14 @@ from invoke.exceptions import Exit
 
 from pico_image.base.cache import cache_removed
 from pico_image.base.console import Console
-from pico_image.base.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, CheckFailed, UserError
+from pico_image.base.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_PIPE,
+    EXIT_USER,
+    CheckFailed,
+    UserError,
+)
 
 VERBOSE = {"verbose": "show every command and its output"}
 VARIANT = {"variant": "which image, see `invoke variants`"}
@@ -47,15 +57,20 @@ if TYPE_CHECKING:
 
 
 def guarded(body: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn errors into exit codes: 2 the user can mend it, 1 a bad result, 130 Ctrl-C."""
+    """Turn errors into the exit codes of base/errors.py; the reader of a pipe may end early."""
 
     @functools.wraps(body)
     def run(*arguments: Any, **options: Any) -> Any:
         # A plain kill must unwind like Ctrl-C: child programs end, half-made folders go.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            return body(*arguments, **options)
+            try:
+                return body(*arguments, **options)
+            finally:
+                sys.stdout.flush()  # Python's own flush at exit would print a traceback
         except (UserError, OSError) as error:
+            if isinstance(error, BrokenPipeError) and _reader_is_gone():
+                raise Exit(code=EXIT_PIPE) from None
             if (cache := cache_removed()) is not None:
                 raise Exit(
                     f"error: the cache {cache} was removed while it was in use: {error}\n"
@@ -71,6 +86,16 @@ def guarded(body: Callable[..., Any]) -> Callable[..., Any]:
             raise Exit("interrupted; what was finished is kept", code=EXIT_INTERRUPTED) from None
 
     return run
+
+
+def _reader_is_gone() -> bool:
+    """Did the program that reads our output end (``| head``)? Nothing is printed from then on."""
+    output = select.poll()
+    output.register(sys.stdout, 0)  # errors and hang-ups are reported unasked
+    if not output.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def optional_path(text: str) -> Path | None:

@@ -225,3 +225,26 @@ def test_deploy_of_a_users_own_model(tmp_path: Path) -> None:
     done = invoke(*words, PICO_OUTPUT_DIR=str(tmp_path))
     assert done.returncode == 2
     assert "no SSH server answers" in done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [("history",), ("variants", "--json")])
+def test_a_reader_that_ends_early_is_no_traceback(
+    keep: Keep, words: tuple[str, ...], unbuffered: str
+) -> None:
+    """``history | head``: the closed pipe is met in a print, or when Python ends."""
+    keep("run", runs=1)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "invoke", *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr as errors:
+        assert errors.read() == ""
+    assert process.wait() == 141
