@@ -28,8 +28,8 @@ from pico_image.engine import run, volumes
 from pico_image.engine.client import PROJECT, Engine, Mount
 from pico_image.sdk import backend
 from pico_image.sdk.workspace import Options
-from tests.sdk_stand_in import base_image, repository
-from tests.sdk_stand_in.engine import TestEngine, missing
+from tests.support.sdk_stand_in import base_image, repository
+from tests.support.sdk_stand_in.engine import TestEngine, missing
 
 BASE = "pico-test/base:1"
 VARIANT = "luckfox-pico-mini"

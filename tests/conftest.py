@@ -14,6 +14,9 @@ from hypothesis import HealthCheck, settings
 
 from tests.support import synthetic_results
 
+#: An engine is started once for all folders that use it.
+pytest_plugins = ("tests.support.sdk_stand_in.fixtures",)
+
 #: The same examples in every run, and a busy machine is no fault: by default an example has 200 ms
 #: (the compiled programs that some start take a tenth of it) and all of them a second to be made.
 settings.register_profile(

@@ -25,9 +25,9 @@ from pico_image.engine import address, images, leftovers, run, volumes
 from pico_image.engine import client as container
 from pico_image.engine.client import PROJECT, Engine, EngineLost, Mount
 from pico_image.engine.volumes import Entry
-from tests.sdk.conftest import BASE
-from tests.sdk_stand_in import base_image, fake_engine, registry
-from tests.sdk_stand_in import engine as engines
+from tests.support.sdk_stand_in import base_image, fake_engine, registry
+from tests.support.sdk_stand_in import engine as engines
+from tests.support.sdk_stand_in.fixtures import BASE
 
 #: The SDK for Python leaves the sockets of failed connections to the garbage collector.
 loses_connections = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

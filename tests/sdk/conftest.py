@@ -22,43 +22,12 @@ from pico_image.engine import run, volumes
 from pico_image.engine.client import PROJECT, Engine, Mount
 from pico_image.sdk import backend
 from pico_image.sdk.workspace import Options
-from tests.sdk_stand_in import base_image, podman, repository
-from tests.sdk_stand_in import engine as engines
+from tests.support.sdk_stand_in import engine as engines
+from tests.support.sdk_stand_in import repository
+from tests.support.sdk_stand_in.fixtures import BASE
 
-BASE = "pico-test/base:1"
 VARIANT = "luckfox-pico-mini"
 GOLDEN = "pico-test-golden"
-
-
-@pytest.fixture(scope="session")
-def engine_process() -> Iterator[engines.TestEngine]:
-    """An engine of our own with the base image in it."""
-    if reason := engines.missing() or base_image.missing():
-        pytest.skip(reason)
-    process = engines.TestEngine()
-    process.start()
-    try:
-        load_base(process)
-        yield process
-    finally:
-        process.stop()
-
-
-def load_base(process: engines.TestEngine | podman.TestPodman) -> None:
-    with process.client() as client:
-        name, _, tag = BASE.partition(":")
-        answer = client.api.import_image(base_image.archive(), repository=name)
-        # Podman's import knows no tag.
-        client.images.get(json.loads(answer)["status"]).tag(name, tag)
-
-
-@pytest.fixture
-def engine(engine_process: engines.TestEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """A connection, and DOCKER_HOST set for what connects by itself."""
-    monkeypatch.setenv("DOCKER_HOST", engine_process.url)
-    connected = Engine.connect()
-    yield connected
-    connected.close()
 
 
 @pytest.fixture

@@ -21,9 +21,10 @@ from pico_image.card.verify import verify
 from pico_image.engine.client import PROJECT, Engine
 from pico_image.image import build
 from pico_image.image.build import Login
-from tests.sdk.conftest import BASE, VARIANT, Project, result
+from tests.sdk.conftest import VARIANT, Project, result
 from tests.sdk.test_sdk_faults import interruptible, running, second_engine
-from tests.sdk_stand_in import engine as engines
+from tests.support.sdk_stand_in import engine as engines
+from tests.support.sdk_stand_in.fixtures import BASE
 
 pytestmark = pytest.mark.docker
 __all__ = ["interruptible", "second_engine"]

@@ -18,9 +18,10 @@ import pytest
 from pico_image import doctor
 from pico_image.base.console import Console
 from pico_image.engine.client import Engine
-from tests.sdk.conftest import BASE, VARIANT, Project, result
-from tests.sdk_stand_in import engine as engines
-from tests.sdk_stand_in import repository
+from tests.sdk.conftest import VARIANT, Project, result
+from tests.support.sdk_stand_in import engine as engines
+from tests.support.sdk_stand_in import repository
+from tests.support.sdk_stand_in.fixtures import BASE
 
 pytestmark = pytest.mark.docker
 ALL = ["uboot", "kernel", "rootfs", "firmware"]

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import sdk_overhead
 from tests.sdk.test_sdk_faults import second_engine
-from tests.sdk_stand_in import engine as engines
+from tests.support.sdk_stand_in import engine as engines
 
 pytestmark = pytest.mark.docker
 __all__ = ["second_engine"]

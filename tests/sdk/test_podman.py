@@ -22,7 +22,7 @@ from pico_image.engine import client, images, run, volumes
 from pico_image.engine.client import PROJECT, Engine, EngineLost, Mount
 from pico_image.engine.volumes import Entry
 from pico_image.sdk import backend, requirements, tools
-from tests.sdk.conftest import BASE, Project, load_base, make_project, result
+from tests.sdk.conftest import Project, make_project, result
 from tests.sdk.test_sdk_faults import (
     interruptible,
     loses_connections,
@@ -30,7 +30,8 @@ from tests.sdk.test_sdk_faults import (
     running,
     when_logged,
 )
-from tests.sdk_stand_in import base_image, podman, registry, repository
+from tests.support.sdk_stand_in import base_image, podman, registry, repository
+from tests.support.sdk_stand_in.fixtures import BASE, load_base
 from tests.support.version import PROJECT_VERSION
 
 pytestmark = pytest.mark.docker

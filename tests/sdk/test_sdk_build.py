@@ -23,8 +23,9 @@ from pico_image.engine.client import PROJECT
 from pico_image.image import build
 from pico_image.image.sbom_files import HANDED_IN, INSTALLED
 from pico_image.sdk import backend
-from tests.sdk.conftest import BASE, VARIANT, Project, content, listing, result
-from tests.sdk_stand_in import repository
+from tests.sdk.conftest import VARIANT, Project, content, listing, result
+from tests.support.sdk_stand_in import repository
+from tests.support.sdk_stand_in.fixtures import BASE
 
 pytestmark = pytest.mark.docker
 

@@ -26,9 +26,10 @@ from pico_image.config import configuration
 from pico_image.engine import volumes
 from pico_image.engine.client import Engine, EngineLost
 from pico_image.sdk import backend, tools
-from tests.sdk.conftest import BASE, VARIANT, Project, load_base, result
-from tests.sdk_stand_in import base_image
-from tests.sdk_stand_in import engine as engines
+from tests.sdk.conftest import VARIANT, Project, result
+from tests.support.sdk_stand_in import base_image
+from tests.support.sdk_stand_in import engine as engines
+from tests.support.sdk_stand_in.fixtures import BASE, load_base
 from tests.support.version import PROJECT_VERSION
 
 pytestmark = pytest.mark.docker

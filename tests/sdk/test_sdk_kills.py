@@ -20,11 +20,12 @@ import docker.errors
 import pytest
 
 from pico_image.engine.client import Engine
-from tests.sdk.conftest import Project, load_base, make_project, result
+from tests.sdk.conftest import Project, make_project, result
 from tests.sdk.disturbed import Build
-from tests.sdk_stand_in import base_image, repository
-from tests.sdk_stand_in import engine as engines
 from tests.support.killing import PROOFS, chance
+from tests.support.sdk_stand_in import base_image, repository
+from tests.support.sdk_stand_in import engine as engines
+from tests.support.sdk_stand_in.fixtures import load_base
 
 __all__ = ["chance"]
 

@@ -20,7 +20,8 @@ from pico_image.base.errors import UserError
 from pico_image.engine.client import PROJECT
 from pico_image.image import paperwork, sizes
 from pico_image.sdk import requirements, tools
-from tests.sdk.conftest import BASE, VARIANT, Project
+from tests.sdk.conftest import VARIANT, Project
+from tests.support.sdk_stand_in.fixtures import BASE
 from tests.support.version import PROJECT_VERSION
 
 pytestmark = pytest.mark.docker

@@ -22,8 +22,8 @@ from pico_image.base.files import ROOT
 from pico_image.card.compose import compose
 from tests.card import helpers
 from tests.conftest import Keep
-from tests.sdk_stand_in import fake_engine
 from tests.support.model_cards import model_folder
+from tests.support.sdk_stand_in import fake_engine
 
 
 def invoke(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,13 @@ from pathlib import Path
 
 import docker
 
-from tests.sdk_stand_in.engine import START_SECONDS, answers, free_port, gateway, processes_of
+from tests.support.sdk_stand_in.engine import (
+    START_SECONDS,
+    answers,
+    free_port,
+    gateway,
+    processes_of,
+)
 
 #: Podman asks for more open files than a test machine that is a container itself may grant. Soft
 #: and hard are the same number: Podman 4.3 swaps the two for whoever comes through this socket.
