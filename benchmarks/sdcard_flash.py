@@ -31,9 +31,10 @@ from typing import Any
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.card.compose import Composed, compose
-from pico_image.card.env import board_env, env_image
+from pico_image.card.env import env_image
 from pico_image.card.flash import flash
 from pico_image.config.partitions import PartitionTable
+from pico_image.config.target import boot_variables
 
 LAYOUT = (
     "mmcblk1:32K(env),512K@32K(idblock),256K(uboot),32M(boot),128M(oem),128M(userdata),1G(rootfs)"
@@ -54,7 +55,7 @@ def make_parts(folder: Path) -> tuple[dict[str, Path], PartitionTable]:
     """Parts full of noise, so that nothing can be left out but the gaps between them."""
     table = PartitionTable.parse(LAYOUT)
     parts = {part.name: folder / f"{part.name}.img" for part in table}
-    parts["env"].write_bytes(env_image(board_env(table, root="rootfs", cma_mib=24)))
+    parts["env"].write_bytes(env_image(boot_variables(table, 24)))
     for name, size in CONTENT.items():
         with parts[name].open("wb") as stream:
             for at in range(0, size, 1 << 20):

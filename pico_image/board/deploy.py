@@ -16,13 +16,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pico_image.base import project
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import ROOT
 from pico_image.board import fitness, match
 from pico_image.board.match import PROGRAMS
 from pico_image.board.ssh import Connection
-from pico_image.image import build_info
 
 #: One line: what was deployed last. npu-bench puts it into its results, for the image's commit
 #: alone would name another build than the one that was measured. Undone like any other file.
@@ -256,7 +256,7 @@ def _note(fresh: Mapping[str, Path]) -> str:
         name = parts[-1] if path.startswith(PROGRAMS) else parts[4]
         if name not in names:
             names.append(name)
-    ours = build_info.version(ROOT)
-    commit = str(ours["commit"])[:12] + ("-dirty" if ours["dirty"] else "")
+    ours = project.revision(ROOT)
+    commit = ours.commit[:12] + ("-dirty" if ours.dirty else "")
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return f"{', '.join(names)}: commit {commit}, {when}\n"

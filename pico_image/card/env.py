@@ -118,29 +118,6 @@ def layout_of(variables: Mapping[str, str], source: str) -> PartitionTable:
     return PartitionTable.parse(text)
 
 
-def board_env(
-    table: PartitionTable,
-    *,
-    root: str,
-    cma_mib: int,
-    extra_bootargs: str = "",
-    fstype: str = "ext4",
-) -> dict[str, str]:
-    """The variables of the vendor's build: layout, root device, size of the NPU's memory.
-
-    ``table`` needs a device; ``root`` is a partition name; ``sd_parts`` is what the vendor's
-    SPL reads when it is told to update flash from a card.
-    """
-    arguments = f" root={table.node(root)} rootfstype={fstype} rk_dma_heap_cma={cma_mib}M"
-    if extra_bootargs:
-        arguments += f" {extra_bootargs}"
-    return {
-        "blkdevparts": str(table),
-        "sys_bootargs": arguments,
-        "sd_parts": "mmcblk0:16K@512(env),512K@32K(idblock),4M(uboot)",
-    }
-
-
 def _entry(name: str, value: str) -> bytes:
     if not name or "=" in name or "\0" in name + value:
         raise UserError(f"{name!r}={value!r} cannot be a boot variable (empty name, = or NUL)")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pico_image.base.errors import ConfigError
-from pico_image.config.configuration import Config
 from pico_image.config.schema import Variant
+from pico_image.config.target import Target
 
 MIB = 1024 * 1024
 
@@ -43,9 +40,6 @@ FILESYSTEM_FACTOR = 1.15
 #: The vendor's own parts as a stock Mini build makes them, MiB (userdata shrinks with our build).
 VENDOR_PARTS_MIB = {"idblock": 0.2, "uboot": 0.25, "boot": 3.5, "oem": 43.0, "userdata": 10.0}
 
-_PARTITION = re.compile(r"(\d+)([KkMmGg]?)(?:@[0-9A-Za-z]+)?\((\w+)\)")
-_UNITS = {"": 1, "K": 1024, "M": MIB, "G": 1024 * MIB}
-
 
 @dataclass(frozen=True)
 class Demand:
@@ -56,56 +50,57 @@ class Demand:
     mib: float
 
 
-def check_packages(config: Config, variant: Variant) -> None:
+def check_packages(target: Target) -> None:
     """Raise ConfigError when a variant's packages do not fit together or not the board."""
-    board = config.board(variant.board)
-    known = sorted(path.parent.name for path in (config.root / "package").glob("*/Config.in"))
-    for name in variant.packages:
+    board, packages, models = target.board, target.packages, target.models
+    folder = target.config.root / "package"
+    known = sorted(path.parent.name for path in folder.glob("*/Config.in"))
+    for name in packages:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             guess = f"; did you mean {near[0]!r}?" if near else ""
-            raise _error(
-                config, variant, "packages",
+            raise target.error(
+                "packages",
                 f"packages: there is no package {name!r} in this tree{guess}",
                 f"known: {', '.join(known)}; a package of Buildroot's own goes into "
                 "extra_symbols, as BR2_PACKAGE_NAME: y",
-            )  # fmt: skip
+            )
         if name in NEEDS_NPU and board.soc is None:
-            raise _error(
-                config, variant, "packages",
+            raise target.error(
+                "packages",
                 f"packages: {name} needs an NPU, which the board {board.name} does not have",
                 "leave it out, or choose another board",
-            )  # fmt: skip
+            )
         groups = NEEDS.get(name, ()) + (NEEDS_WITH_NPU.get(name, ()) if board.soc else ())
         for group in groups:
-            if not set(group) & set(variant.packages):
-                raise _error(
-                    config, variant, "packages",
+            if not set(group) & set(packages):
+                raise target.error(
+                    "packages",
                     f"packages: {name} needs {' or '.join(group)}",
                     f"add {group[0]} to packages",
-                )  # fmt: skip
+                )
     for key, wrong, message, hint in (
         (
             "packages",
-            "npu-models" in variant.packages and not variant.models,
+            "npu-models" in packages and not models,
             "npu-models is selected but models is empty",
             "name a model in models, or leave npu-models out",
         ),
         (
             "models",
-            bool(variant.models) and "npu-models" not in variant.packages,
+            bool(models) and "npu-models" not in packages,
             "models are named, but the package npu-models, which installs them, is not selected",
             "add npu-models to packages, or empty models",
         ),
         (
             "bench_at_boot",
-            variant.bench_at_boot and "npu-bench" not in variant.packages,
+            target.variant.bench_at_boot and "npu-bench" not in packages,
             "bench_at_boot needs the package npu-bench",
             "add npu-bench to packages",
         ),
     ):
         if wrong:
-            raise _error(config, variant, key, f"{key}: {message}", hint)
+            raise target.error(key, f"{key}: {message}", hint)
 
 
 def demands(
@@ -128,41 +123,38 @@ def demands(
     return found
 
 
-def check_memory(
-    config: Config, variant: Variant, model_bytes: Mapping[str, Mapping[str, int]]
-) -> str:
+def check_memory(target: Target, model_bytes: Mapping[str, Mapping[str, int]]) -> str:
     """Compare what the models need with what the board leaves; returns the sum as one line.
 
     One model is in memory at a time (the benchmark runs each in a process of its own), so the
     largest counts. Raises ConfigError with the figures when it cannot fit.
     """
-    board = config.board(variant.board)
-    cma = board.cma_mib if variant.cma_mib is None else variant.cma_mib
+    board, cma = target.board, target.cma_mib
     left = board.usable_mib - cma - SYSTEM_MIB
-    wanted = demands(variant, model_bytes, npu=board.soc is not None)
-    if cma >= board.usable_mib or left <= 0:
-        raise _error(
-            config, variant, "cma_mib",
+    wanted = demands(target.variant, model_bytes, npu=board.soc is not None)
+    if left <= 0:
+        raise target.error(
+            "cma_mib",
             f"cma_mib: {cma} MiB for the NPU leave {left:.0f} of {board.usable_mib} MiB to "
             f"programs on {board.title} (the system itself takes {SYSTEM_MIB:.0f} MiB)",
             f"choose at most {board.usable_mib - SYSTEM_MIB - 1:.0f}",
-        )  # fmt: skip
+        )
     for demand in wanted:
         if demand.engine == "npu" and demand.mib > cma:
-            raise _error(
-                config, variant, "cma_mib",
+            raise target.error(
+                "cma_mib",
                 f"cma_mib: {demand.model} needs about {demand.mib:.1f} MiB of CMA on the NPU, "
                 f"the image reserves {cma} MiB",
                 f"set cma_mib to {int(demand.mib) + 1} or more",
-            )  # fmt: skip
+            )
         if demand.engine != "npu" and demand.mib > left:
-            raise _error(
-                config, variant, "models",
+            raise target.error(
+                "models",
                 f"models: {demand.model} ({demand.engine}) needs about {demand.mib:.1f} MiB of "
                 f"heap; of {board.usable_mib} MiB, CMA takes {cma} and the system "
                 f"{SYSTEM_MIB:.0f}, which leaves {left:.1f} MiB",
                 "lower cma_mib, leave out the model, or leave out neon-runner",
-            )  # fmt: skip
+            )
     heap = max((d.mib for d in wanted if d.engine != "npu"), default=0.0)
     npu = max((d.mib for d in wanted if d.engine == "npu"), default=0.0)
     return (
@@ -172,34 +164,32 @@ def check_memory(
 
 
 def check_partitions(
-    config: Config, variant: Variant, model_bytes: Mapping[str, Mapping[str, int]]
+    target: Target, model_bytes: Mapping[str, Mapping[str, int]]
 ) -> dict[str, tuple[float, float]]:
     """Expected content and size of each partition in MiB: ``{name: (content, size)}``.
 
-    Raises ConfigError for the first that is too small. Estimates from a stock build; the
-    composed parts are checked again, to the byte, when the card's image is made.
+    A partition that takes the rest of the card is left out. Raises ConfigError for the first that
+    is too small. Estimates from a stock build; the parts are checked again, to the byte, when the
+    card image is composed.
     """
-    board = config.board(variant.board)
-    text = variant.partitions or board.partitions
-    models = sum(size for name in variant.models for size in model_bytes.get(name, {}).values())
-    expected = dict(VENDOR_PARTS_MIB) if board.backend == "luckfox-sdk" else {}
+    models = sum(size for name in target.models for size in model_bytes.get(name, {}).values())
+    expected = dict(VENDOR_PARTS_MIB) if target.board.buildroot else {}
     expected["rootfs"] = (ROOTFS_MIB + models / MIB) * FILESYSTEM_FACTOR
-    found: dict[str, tuple[float, float]] = {}
-    for number, unit, name in _PARTITION.findall(text):
-        size = int(number) * _UNITS[unit.upper()] / MIB
-        content = expected.get(name, 0.0)
-        found[name] = (content, size)
+    partitions: dict[str, tuple[float, float]] = {}
+    for part in target.layout:
+        if part.size is None:
+            continue
+        content, size = expected.get(part.name, 0.0), part.size / MIB
+        partitions[part.name] = (content, size)
         if content > size:
-            raise _error(
-                config, variant, "partitions",
-                f"partitions: {name} has {size:.0f} MiB, its content takes about "
-                f"{content:.0f} MiB ({models / MIB:.0f} MiB of it models)"
-                if name == "rootfs"
-                else f"partitions: {name} has {size:.1f} MiB, its content takes about "
-                f"{content:.1f} MiB",
-                f"make {name} at least {int(content) + 1}M in partitions",
-            )  # fmt: skip
-    return found
+            of_it = f" ({models / MIB:.0f} MiB of it models)" if part.name == "rootfs" else ""
+            raise target.error(
+                "partitions",
+                f"partitions: {part.name} has {size:.1f} MiB, its content takes about "
+                f"{content:.1f} MiB{of_it}",
+                f"make {part.name} at least {int(content) + 1}M in partitions",
+            )
+    return partitions
 
 
 def model_bytes(cards: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
@@ -208,22 +198,3 @@ def model_bytes(cards: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]
         str(card["name"]): {kind: int(file["bytes"]) for kind, file in card["files"].items()}
         for card in cards
     }
-
-
-def check(
-    config: Config, variant: Variant, sizes: Mapping[str, Mapping[str, int]]
-) -> tuple[str, dict[str, tuple[float, float]]]:
-    """All checks of a variant: the sum of the memory, and content and size of the partitions."""
-    check_packages(config, variant)
-    return check_memory(config, variant, sizes), check_partitions(config, variant, sizes)
-
-
-def _error(config: Config, variant: Variant, key: str, message: str, hint: str) -> ConfigError:
-    """A ConfigError at the place where the variant, or else its board, sets ``key``."""
-    for owner in (f"variant {variant.name}", f"board {variant.board}"):
-        origin = config.origins.get(owner, {}).get(key)
-        if origin is not None:
-            return ConfigError(config.root / origin.file, origin.line, message, hint=hint)
-    return ConfigError(
-        config.root / Path("configs/variants") / f"{variant.name}.yml", None, message, hint=hint
-    )

@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
@@ -21,7 +20,7 @@ from pico_image.base.errors import CheckFailed, ConfigError, UserError
 from pico_image.base.files import write_text
 from pico_image.config import capacity
 from pico_image.config.configuration import Config, Origin
-from pico_image.config.schema import Board, Variant
+from pico_image.config.target import Target
 
 CONFIGS = Path("br2-external/configs")
 TEMPLATES = Path("configs/templates")
@@ -59,17 +58,10 @@ def board_config_name(variant: str) -> str:
     return f"BoardConfig-npu-{variant}.mk"
 
 
-def cma_mib(config: Config, variant: Variant) -> int:
-    """MiB that the image reserves for the NPU: the variant's, else the board's."""
-    return config.board(variant.board).cma_mib if variant.cma_mib is None else variant.cma_mib
-
-
 def renderable(config: Config) -> list[str]:
     """The variants that Buildroot builds, sorted."""
     return sorted(
-        name
-        for name, variant in config.variants.items()
-        if config.board(variant.board).backend == "luckfox-sdk"
+        name for name, variant in config.variants.items() if config.board(variant.board).buildroot
     )
 
 
@@ -79,9 +71,10 @@ def symbols(config: Config, variant_name: str) -> dict[str, Symbol]:
     Raises ConfigError for a package that is not there or that the board cannot have, and for
     an extra symbol that is not well formed.
     """
-    variant, board = _checked(config, variant_name)
+    target = _checked(config, variant_name)
+    variant = target.variant
     template = TEMPLATES / DEFCONFIG_TEMPLATE
-    text = _render(config, DEFCONFIG_TEMPLATE, _values(config, variant, board))
+    text = _render(target, DEFCONFIG_TEMPLATE)
     lines = _template_lines(config.root / template)
     origins = config.origins[f"variant {variant.name}"]
     packages = {f"BR2_PACKAGE_{_underscores(name).upper()}" for name in variant.packages}
@@ -122,8 +115,7 @@ def defconfig(config: Config, variant_name: str) -> str:
 
 def board_config(config: Config, variant_name: str) -> str:
     """The text of a variant's BoardConfig file for the SDK's build.sh."""
-    variant, board = _checked(config, variant_name)
-    text = _render(config, BOARD_CONFIG_TEMPLATE, _values(config, variant, board))
+    text = _render(_checked(config, variant_name), BOARD_CONFIG_TEMPLATE)
     lines = [line.rstrip() for line in text.splitlines()]
     head = "#!/bin/bash\n" + _header("#", BOARD_CONFIG_TEMPLATE, variant_name)
     return head + "".join(f"{line}\n" for line in lines if line)
@@ -183,46 +175,42 @@ def parse_line(line: str) -> tuple[str, str] | None:
     return None
 
 
-def _checked(config: Config, variant_name: str) -> tuple[Variant, Board]:
-    variant = config.variant(variant_name)
-    board = config.board(variant.board)
-    if board.backend != "luckfox-sdk":
+def _checked(config: Config, variant_name: str) -> Target:
+    target = Target.of(config, variant_name)
+    if not target.board.buildroot:
         raise UserError(
-            f"variant {variant.name} is built without Buildroot (backend {board.backend}), "
+            f"variant {target.name} is built without Buildroot (backend {target.board.backend}), "
             "so there is nothing to render for it",
             hint=f"these are rendered: {', '.join(renderable(config))}",
         )
-    capacity.check_packages(config, variant)
-    return variant, board
+    capacity.check_packages(target)
+    return target
 
 
-def _values(config: Config, variant: Variant, board: Board) -> dict[str, Any]:
-    return {
-        "board": board,
-        "variant": variant,
-        "cma_mib": cma_mib(config, variant),
-        "defconfig": defconfig_name(variant.name),
-        "overlays": [*SDK_OVERLAYS, OVERLAY],
-        "partitions": variant.partitions or board.partitions,
-    }
-
-
-def _render(config: Config, template: str, values: dict[str, Any]) -> str:
+def _render(target: Target, template: str) -> str:
+    path = target.config.root / TEMPLATES / template
     try:
-        return _environment(config.root / TEMPLATES).get_template(template).render(values)
+        return (
+            _environment(path.parent)
+            .get_template(template)
+            .render(
+                board=target.board,
+                variant=target.variant,
+                cma_mib=target.cma_mib,
+                defconfig=defconfig_name(target.name),
+                overlays=[*SDK_OVERLAYS, OVERLAY],
+                partitions=target.partitions,
+            )
+        )
     except jinja2.TemplateSyntaxError as error:
-        raise ConfigError(
-            config.root / TEMPLATES / template, error.lineno, f"bad template: {error.message}"
-        ) from error
+        raise ConfigError(path, error.lineno, f"bad template: {error.message}") from error
     except jinja2.TemplateNotFound as error:
         raise UserError(
-            f"could not find the template {config.root / TEMPLATES / template}",
+            f"could not find the template {path}",
             hint="git checkout configs/templates brings it back",
         ) from error
     except jinja2.UndefinedError as error:
-        raise ConfigError(
-            config.root / TEMPLATES / template, None, f"bad template: {error.message}"
-        ) from error
+        raise ConfigError(path, None, f"bad template: {error.message}") from error
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """The schema of ``configs/``: what a board, a variant, a model and a source may say.
 
-Reading, merging and cross-checking the files is config.py's.
+``configuration`` reads, merges and cross-checks the files.
 """
 
 from __future__ import annotations
@@ -39,6 +39,13 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+#: What a board's backend needs to know besides what every board says.
+_NEEDED = {
+    "luckfox-sdk": ("soc", "kernel_dts", "uboot_fragment", "sdk_board_config"),
+    "emulator": (),
+}
+
+
 class Board(Strict):
     """A board: facts about hardware and its boot chain, never repeated in scripts."""
 
@@ -46,11 +53,9 @@ class Board(Strict):
     title: str
     soc: Literal["rv1103", "rv1106"] | None = None
     backend: Literal["luckfox-sdk", "emulator"]
-    ram_mib: int = Field(gt=0, description="all of the RAM on the board, MiB")
     medium: Literal["sd_card"] = "sd_card"
     block_device: str = Field(description="name of the card in the board's kernel")
     partitions: str = Field(description="SIZE[@OFFSET](NAME),... as in blkdevparts")
-    root_partition: int = Field(gt=0)
     cma_mib: int = Field(ge=0, description="rk_dma_heap_cma: what the NPU may allocate, MiB")
     usable_mib: int = Field(gt=0, description="RAM left to programs with cma_mib = 0, MiB")
     kernel_dts: str | None = None
@@ -61,12 +66,16 @@ class Board(Strict):
     kernel_arguments: str = ""
 
     @model_validator(mode="after")
-    def _sdk_boards_name_their_files(self) -> Board:
-        if self.backend == "luckfox-sdk":
-            for field in ("soc", "kernel_dts", "uboot_fragment", "sdk_board_config"):
-                if getattr(self, field) is None:
-                    raise ValueError(f"a board of the luckfox-sdk backend needs {field!r}")
+    def _backends_know_their_files(self) -> Board:
+        for field in _NEEDED[self.backend]:
+            if getattr(self, field) is None:
+                raise ValueError(f"a board of the {self.backend} backend needs {field!r}")
         return self
+
+    @property
+    def buildroot(self) -> bool:
+        """Whether Buildroot, in the vendor's SDK, makes the root file system."""
+        return self.sdk_board_config is not None
 
 
 class Variant(Strict):

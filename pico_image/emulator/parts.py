@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pico_image.base import project
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import (
@@ -22,15 +23,16 @@ from pico_image.base.files import (
     write_text,
 )
 from pico_image.card import filesystem, fit
-from pico_image.card.env import board_env, env_image, env_text
+from pico_image.card.env import env_image, env_text
 from pico_image.config.configuration import Config
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.schema import Board, Variant
+from pico_image.config.target import Target
 from pico_image.emulator import rootfs
 from pico_image.emulator.standing import standing
 from pico_image.emulator.system import base as base_system
 from pico_image.emulator.system import dropbear
-from pico_image.image import build_info, finish, sbom_files
+from pico_image.image import finish, sbom_files
 from pico_image.image.finish import PARTS
 
 #: What stands in the slots that QEMU never reads.
@@ -110,7 +112,7 @@ class _Maker:
         self.keys = authorized_keys
         self.forms = forms
         self.stamps = images.parent / ".stamps"
-        self.epoch = build_info.source_date_epoch(config.root)
+        self.epoch = project.source_date_epoch(config.root)
         self.table = PartitionTable.parse(variant.partitions or board.partitions)
         if self.table.device is None:
             self.table = self.table.with_device(board.block_device)
@@ -261,18 +263,14 @@ class _Maker:
         write_text(self.images / ".env.txt", env_text(variables))
 
     def _variables(self) -> dict[str, str]:
-        cma = self.variant.cma_mib if self.variant.cma_mib is not None else self.board.cma_mib
-        return board_env(
-            self.table, root="rootfs", cma_mib=cma, extra_bootargs=self.board.kernel_arguments
-        )
+        return Target.of(self.config, self.variant).env()
 
     def _settings(self) -> dict[str, str]:
-        release = build_info.release(self.config, self.variant)
         at_boot = "yes" if self.variant.bench_at_boot else "no"
         return {
             "@CONSOLE@": self.board.console,
             "etc/hostname": f"{self.variant.hostname}\n",
-            "etc/pico-image-release": build_info.release_text(release),
+            "etc/pico-image-release": Target.of(self.config, self.variant).release(),
             "etc/npu-bench.conf": "# Read by /etc/init.d/S95npu-bench.\n"
             "# AT_BOOT=yes runs the benchmark at every start; OPTIONS are given to npu-bench.\n"
             f'AT_BOOT={at_boot}\nOPTIONS="{BENCH_OPTIONS}"\n',

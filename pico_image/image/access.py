@@ -15,13 +15,11 @@ import secrets
 import string
 import struct
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pico_image.base.errors import ConfigError, UserError
 from pico_image.base.files import atomic_write
-from pico_image.image import build_info
 
 KEY_TYPES = (
     "ssh-ed25519",
@@ -58,7 +56,7 @@ def prepare(
     *,
     ssh_key: Path | None = None,
     password_file: Path | None = None,
-    release: Mapping[str, str] | None = None,
+    release: str | None = None,
 ) -> Access:
     """Fill ``folder`` with an image's private inputs, for post-build.sh.
 
@@ -92,7 +90,7 @@ def prepare(
             _write(path, hash_password(password, option) + "\n")
     _write(folder / "permit-root-login", "prohibit-password\n" if password is None else "yes\n")
     if release is not None:
-        _write(folder / "pico-image-release", build_info.release_text(release))
+        _write(folder / "pico-image-release", release)
     return Access(folder, new_password)
 
 

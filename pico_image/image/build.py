@@ -15,8 +15,9 @@ from pico_image.config import capacity
 from pico_image.config.configuration import Config
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.schema import Variant
+from pico_image.config.target import Target
 from pico_image.emulator import backend
-from pico_image.image import access, build_info, finish
+from pico_image.image import access, finish
 from pico_image.sdk import backend as sdk
 from pico_image.sdk import tools
 
@@ -49,7 +50,7 @@ def build_image(
     board = config.board(variant.board)
     options = options or sdk.Options()
     login = login or Login()
-    capacity.check_packages(config, variant)
+    capacity.check_packages(Target.of(config, variant))
     forms = finish.check_forms(forms)
     with console.logging_to(output_dir() / variant.name / "logs", "build-image"):
         if board.backend == "emulator":
@@ -120,7 +121,7 @@ def _with_sdk(
             images / "root-password.txt",
             ssh_key=login.ssh_key,
             password_file=login.password_file,
-            release=build_info.release(config, variant),
+            release=Target.of(config, variant).release(),
         )
         models = sdk.models_of(console, config, variant, options)
         _check_capacity(console, config, variant, models)
@@ -149,8 +150,8 @@ def _check_capacity(
         name: {key: entry["bytes"] for key, entry in card(folder)["files"].items()}
         for name, folder in models.items()
     }
-    console.log(f"memory: {capacity.check_memory(config, variant, sizes)}")
-    capacity.check_partitions(config, variant, sizes)
+    console.log(f"memory: {capacity.check_memory(Target.of(config, variant), sizes)}")
+    capacity.check_partitions(Target.of(config, variant), sizes)
 
 
 def card(folder: Path) -> dict[str, Any]:

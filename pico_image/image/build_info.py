@@ -3,73 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import time
-from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pico_image.base import project
 from pico_image.base.files import sha256_file, write_text
-from pico_image.config.configuration import Config
-from pico_image.config.schema import Variant
+from pico_image.config.target import Target
 
 SCHEMA = "1.0"
 
 
-def source_date_epoch(root: Path) -> int:
-    """``SOURCE_DATE_EPOCH`` if set, else the time of our last commit, else the year 2023."""
-    if value := os.environ.get("SOURCE_DATE_EPOCH"):
-        return int(value)
-    stamp = _git(root, "log", "-1", "--format=%ct")
-    return int(stamp) if stamp else 1672531200
-
-
-def version(root: Path) -> dict[str, Any]:
-    """Our commit and whether the tree differed from it."""
-    commit = _git(root, "rev-parse", "HEAD")
-    dirty = bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
-    return {"commit": commit or "unknown", "dirty": dirty}
-
-
-def release(config: Config, variant: Variant) -> dict[str, str]:
-    """What ``/etc/pico-image-release`` says on the board."""
-    project = version(config.root)
-    epoch = source_date_epoch(config.root)
-    return {
-        "VARIANT": variant.name,
-        "VERSION": project["commit"][:12],
-        "COMMIT": project["commit"] + ("-dirty" if project["dirty"] else ""),
-        "BACKEND": config.board(variant.board).backend,
-        "BUILD_DATE": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch)),
-    }
-
-
-def release_text(values: Mapping[str, str]) -> str:
-    """The lines of ``/etc/pico-image-release``, which a shell may source."""
-    for key, value in values.items():
-        if "\n" in value or not key.isidentifier():
-            raise ValueError(f"{key}={value!r} cannot be a line of pico-image-release")
-    return "".join(f"{key}={value}\n" for key, value in sorted(values.items()))
-
-
-def write(
-    config: Config, variant: Variant, images: Path, parts: dict[str, Path], inputs: dict[str, Any]
-) -> Path:
+def write(target: Target, images: Path, parts: dict[str, Path], inputs: dict[str, Any]) -> Path:
     """Write ``build-info.json`` beside the image.
 
     ``inputs`` maps what went in (compiled programs, models, sources) to hashes or versions.
     """
-    board = config.board(variant.board)
-    epoch = source_date_epoch(config.root)
+    config, board = target.config, target.board
     info = {
         "schema": SCHEMA,
-        "variant": variant.name,
+        "variant": target.name,
         "board": board.name,
         "backend": board.backend,
-        "project": version(config.root),
-        "source_date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch)),
-        "partitions": variant.partitions or board.partitions,
+        "project": asdict(project.revision(config.root)),
+        "source_date": project.source_date(config.root),
+        "partitions": target.partitions,
         "block_device": board.block_device,
         "inputs": inputs,
         "sources": {
@@ -98,16 +56,3 @@ def inputs_of(images: Path) -> dict[str, Any]:
         return dict(info["inputs"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-
-
-def _git(root: Path, *words: str) -> str:
-    try:
-        answer = subprocess.run(
-            ["git", "-c", f"safe.directory={root}", "-C", str(root), *words],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:
-        return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pico_image.base import project
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import sha256_file, write_text
@@ -21,6 +22,7 @@ from pico_image.card.sums import write_sums
 from pico_image.config.configuration import Config
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.schema import Variant
+from pico_image.config.target import Target
 from pico_image.image import build_info, sbom
 from pico_image.image.publish import PACKAGES, PROGRAMS, compress, write_readme
 
@@ -96,7 +98,7 @@ def finish(
     packed = compress(console, images / CARD, forms)
     emulated = config.board(variant.board).backend == "emulator"
     readme = write_readme(images, table, variant.name, emulated=emulated)
-    info = build_info.write(config, variant, images, parts, dict(contents.inputs))
+    info = build_info.write(Target.of(config, variant), images, parts, dict(contents.inputs))
     beside = [composed.bmap_path, readme, info, *packed, images / ".env.txt"]
     beside += [images / name for name in VENDOR if (images / name).is_file()]
     if emulated or contents.packages is not None:
@@ -156,8 +158,8 @@ def _wanted(
         "variant": variant.model_dump(mode="json"),
         "board": config.board(variant.board).model_dump(mode="json"),
         "sources": {name: source.version for name, source in config.sources.items()},
-        "project": build_info.version(config.root),
-        "epoch": build_info.source_date_epoch(config.root),
+        "project": asdict(project.revision(config.root)),
+        "epoch": project.source_date_epoch(config.root),
     }
     # As it comes back from the file: tuples are lists there, paths are text.
     found: dict[str, Any] = json.loads(json.dumps(wanted, default=str, sort_keys=True))

@@ -23,13 +23,14 @@ from cyclonedx.model.license import DisjunctiveLicense, License, LicenseExpressi
 from cyclonedx.output.json import JsonV1Dot5
 from cyclonedx.spdx import is_expression, is_supported_id
 
+from pico_image.base import project
 from pico_image.base.errors import UserError
 from pico_image.base.files import write_text
 from pico_image.compile import programs
 from pico_image.compile.libraries import IMAGE_SOURCES, TFLITE_SOURCES
 from pico_image.config.configuration import Config
 from pico_image.config.schema import Source, Variant
-from pico_image.image import build_info, sbom_files
+from pico_image.image import sbom_files
 
 #: What the emulator's image is made from besides the programs.
 EMULATOR_SOURCES = ("linux-armmp", "busybox", "e2fsprogs")
@@ -74,7 +75,7 @@ def document(
 ) -> str:
     """The bill of materials as CycloneDX 1.5 JSON, the same for the same input."""
     board = config.board(variant.board)
-    project = build_info.version(config.root)
+    revision = project.revision(config.root)
     components: list[Component] = []
     if board.backend == "luckfox-sdk":
         if buildroot_manifest is not None:
@@ -88,7 +89,7 @@ def document(
                 hint=f"invoke legal-info --variant {variant.name}",
             )
         components.append(
-            sbom_files.system(project["commit"], LICENCE, sbom_files.overlaid(config.root))
+            sbom_files.system(revision.commit, LICENCE, sbom_files.overlaid(config.root))
         )
         names: list[str] = [*SDK_SOURCES]
         if variant.extra_symbols.get(programs.PREBUILT) == "y":
@@ -97,8 +98,8 @@ def document(
             components.append(sbom_files.runtime("of the machine that built neon-runner"))
     else:
         shipped = sbom_files.programs(variant.packages)
-        components += [_own(name, project["commit"]) for name in shipped]
-        components.append(sbom_files.system(project["commit"], LICENCE))
+        components += [_own(name, revision.commit) for name in shipped]
+        components.append(sbom_files.system(revision.commit, LICENCE))
         components.append(sbom_files.runtime(str((inputs or {}).get("compiler", "unknown"))))
         names = [*system_sources(inputs or {})]
         if set(shipped) & set(RUNNERS):
@@ -122,11 +123,11 @@ def document(
     image = Component(
         name=variant.name,
         type=ComponentType.FIRMWARE,
-        version=project["commit"] + ("-dirty" if project["dirty"] else ""),
+        version=str(revision),
         description=f"{board.title}: {variant.title}",
         bom_ref=f"image:{variant.name}",
     )
-    epoch = build_info.source_date_epoch(config.root)
+    epoch = project.source_date_epoch(config.root)
     bom = Bom(
         components=unique.values(),
         serial_number=uuid.uuid5(_NAMESPACE, f"{variant.name} {image.version} {sorted(unique)}"),

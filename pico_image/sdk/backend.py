@@ -19,8 +19,8 @@ from pico_image.base.files import atomic_write, output_dir, sha256_file, write_t
 from pico_image.card import env as sdcard_env
 from pico_image.config import render
 from pico_image.config.configuration import Config
-from pico_image.config.partitions import PartitionTable
 from pico_image.config.schema import Variant
+from pico_image.config.target import Target
 from pico_image.engine import run, volumes
 from pico_image.engine.client import Engine
 from pico_image.models import convert
@@ -232,13 +232,7 @@ def _write_environment(images: Path, env: bytes) -> None:
 
 def _environment(config: Config, variant: Variant) -> bytes:
     """``env.img`` for the variant's partitions and CMA size."""
-    board = config.board(variant.board)
-    table = PartitionTable.parse(variant.partitions or board.partitions)
-    if table.device is None:
-        table = table.with_device(board.block_device)
-    return sdcard_env.env_image(
-        sdcard_env.board_env(table, root="rootfs", cma_mib=render.cma_mib(config, variant))
-    )
+    return sdcard_env.env_image(Target.of(config, variant).env())
 
 
 def _same(folder: Path, outputs: Mapping[str, tuple[str, int]]) -> bool:

@@ -162,7 +162,7 @@ def build(name: str, folder: Path, buildroot: Path, runtime: Path | None) -> Bui
     (folder / "models").mkdir(exist_ok=True)
     if not (folder / "models" / MODEL).exists():
         (folder / "models" / MODEL).symlink_to(convert.convert(console, loaded, MODEL))
-    access.prepare(folder / "private", folder / "root-password.txt", release={"VARIANT": name})
+    access.prepare(folder / "private", folder / "root-password.txt", release=f"VARIANT={name}\n")
     env = {
         **os.environ,
         "LC_ALL": "C",

@@ -10,8 +10,9 @@ from typing import NoReturn
 
 import pytest
 
-from pico_image.card.env import board_env, env_image, env_text
+from pico_image.card.env import env_image, env_text
 from pico_image.config.partitions import PartitionTable
+from pico_image.config.target import boot_variables
 
 LAYOUT = "mmcblk0:32K(env),512K@32K(idblock),256K(uboot),2M(boot),4M(oem),8M(userdata),16M(rootfs)"
 
@@ -60,7 +61,7 @@ def make_parts(folder: Path, layout: str = LAYOUT) -> tuple[dict[str, Path], Par
     """A whole set of small parts: noise where the content does not matter, real ext4 else."""
     folder.mkdir(parents=True, exist_ok=True)
     table = PartitionTable.parse(layout)
-    variables = board_env(table, root="rootfs", cma_mib=24)
+    variables = boot_variables(table, cma_mib=24)
     parts = {part.name: folder / f"{part.name}.img" for part in table}
     parts["env"].write_bytes(env_image(variables))
     (folder / ".env.txt").write_text(env_text(variables), encoding="utf-8")

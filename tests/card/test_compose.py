@@ -13,10 +13,11 @@ from pico_image.base.errors import UserError
 from pico_image.base.files import sha256_file
 from pico_image.card.bmap import read_bmap
 from pico_image.card.compose import compose
-from pico_image.card.env import board_env, env_image
+from pico_image.card.env import env_image
 from pico_image.card.extents import data_spans, free_spans, zero_runs
 from pico_image.card.region import Region
 from pico_image.config.partitions import PartitionTable
+from pico_image.config.target import boot_variables
 
 from . import helpers
 
@@ -224,7 +225,7 @@ def test_an_environment_of_another_image_is_refused(
     parts, table = made
     env = tmp_path / "env.img"
     stock = PartitionTable.parse(STOCK)
-    env.write_bytes(env_image(board_env(stock, root="rootfs", cma_mib=24)))
+    env.write_bytes(env_image(boot_variables(stock, cma_mib=24)))
     refuse({**parts, "env": env}, table, tmp_path, "belongs to another image")
     env.write_bytes(os.urandom(32768))
     refuse({**parts, "env": env}, table, tmp_path, "CRC")
@@ -253,7 +254,7 @@ def test_a_failure_leaves_the_earlier_image(
 def test_the_stock_layout_may_leave_a_part_out(tmp_path: Path) -> None:
     table = PartitionTable.parse(STOCK)
     parts = {"env": tmp_path / "env.img", "rootfs": tmp_path / "rootfs.img"}
-    parts["env"].write_bytes(env_image(board_env(table, root="rootfs", cma_mib=24)))
+    parts["env"].write_bytes(env_image(boot_variables(table, cma_mib=24)))
     parts["rootfs"].write_bytes(b"r" * 8192)
     image = tmp_path / "sdcard.img"
     empty = ["idblock", "uboot", "boot", "oem", "userdata"]

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pico_image.base.errors import UserError
-from pico_image.card.env import board_env, env_image, env_text, find_env, layout_of, read_env
+from pico_image.card.env import env_image, env_text, find_env, layout_of, read_env
 from pico_image.config.partitions import PartitionTable
+from pico_image.config.target import boot_variables
 
 from . import helpers
 
@@ -47,7 +48,7 @@ def test_the_vendors_variables_give_the_bytes_of_mkenvimage(tmp_path: Path) -> N
 
 
 def test_the_boards_environment_is_the_vendors() -> None:
-    assert board_env(PartitionTable.parse(STOCK), root="rootfs", cma_mib=24) == VENDOR
+    assert boot_variables(PartitionTable.parse(STOCK), cma_mib=24) == VENDOR
 
 
 @settings(max_examples=40)

@@ -18,10 +18,11 @@ import pytest
 from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, UserError
 from pico_image.card.compose import Composed, compose
-from pico_image.card.env import board_env, env_image
+from pico_image.card.env import env_image
 from pico_image.card.flash import flash
 from pico_image.card.sums import write_sums
 from pico_image.config.partitions import PartitionTable
+from pico_image.config.target import boot_variables
 
 from . import helpers
 
@@ -399,7 +400,7 @@ def test_a_folder_stands_for_the_image_in_it(image: Composed, backing: Path) -> 
 def test_an_image_that_is_no_multiple_of_a_sector_is_padded(tmp_path: Path, backing: Path) -> None:
     """Images of other tools may end anywhere; a card is written in whole sectors."""
     table = PartitionTable.parse("mmcblk1:32K(env),1M(rootfs)")
-    head = env_image(board_env(table, root="rootfs", cma_mib=1))
+    head = env_image(boot_variables(table, cma_mib=1))
     foreign = tmp_path / "foreign.img"
     foreign.write_bytes(head + os.urandom(5001))
     with loop(backing) as device:

@@ -20,13 +20,14 @@ from pico_image.base.errors import UserError
 from pico_image.card.compose import compose
 from pico_image.card.content import list_files
 from pico_image.card.describe import describe, describe_diff
-from pico_image.card.env import board_env, env_image, env_text
+from pico_image.card.env import env_image, env_text
 from pico_image.card.extract import diff_images, extract
 from pico_image.card.fit_reader import describe_fit, image_data, read_tree
 from pico_image.card.inspection import _kernel_version, inspect_image
 from pico_image.card.region import Region
 from pico_image.card.superblock import read_superblock
 from pico_image.config.partitions import PartitionTable
+from pico_image.config.target import boot_variables
 
 from . import helpers
 
@@ -184,7 +185,7 @@ def test_the_vendors_layout_composed_by_genimage(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     table = PartitionTable.parse(STOCK)
     folder.mkdir()
-    (folder / "env.img").write_bytes(env_image(board_env(table, root="rootfs", cma_mib=24)))
+    (folder / "env.img").write_bytes(env_image(boot_variables(table, cma_mib=24)))
     (folder / "idblock.img").write_bytes(b"RKNS" + os.urandom(188_412))
     (folder / "uboot.img").write_bytes(os.urandom(262_144))
     make_fit(folder / "boot.img", external=True)
@@ -295,7 +296,7 @@ def test_an_image_is_taken_apart_and_composed_again(made: Made, tmp_path: Path) 
         wanted = path.read_bytes()
         assert (folder / f"{name}.img").read_bytes()[: len(wanted)] == wanted
     assert (folder / ".env.txt").read_text(encoding="utf-8") == env_text(
-        board_env(table, root="rootfs", cma_mib=24)
+        boot_variables(table, cma_mib=24)
     )
     assert (folder / "rootfs" / "etc" / "hostname").read_text(encoding="utf-8") == "pico\n"
     again = tmp_path / "again.img"
@@ -320,7 +321,7 @@ def test_a_difference_is_named_down_to_the_file(made: Made, tmp_path: Path) -> N
         capture_output=True,
     )
     other = table.resized({"oem": "5M"})
-    (folder / "env.img").write_bytes(env_image(board_env(other, root="rootfs", cma_mib=8)))
+    (folder / "env.img").write_bytes(env_image(boot_variables(other, cma_mib=8)))
     report = diff_images(Console(), image, folder)
     assert not report["same"]
     assert set(report["environment"]) == {"blkdevparts", "sys_bootargs"}

@@ -13,6 +13,7 @@ from pico_image.base.errors import ConfigError
 from pico_image.base.files import ROOT
 from pico_image.config import capacity, configuration
 from pico_image.config.configuration import Config
+from pico_image.config.target import Target
 
 MIB = 1024 * 1024
 #: Sizes of EfficientNet-Lite0 as it was converted: 18.54 MB, 5.25 MB and about 5.5 MB.
@@ -41,10 +42,10 @@ def changed(tmp_path: Path) -> Callable[..., Config]:
 def test_every_variant_of_the_project_fits_its_board() -> None:
     loaded = configuration.load()
     for variant in loaded.variants.values():
-        capacity.check_packages(loaded, variant)
+        capacity.check_packages(Target.of(loaded, variant))
         sizes = {name: (SIZES | OTHERS)[name] for name in variant.models}
-        capacity.check_memory(loaded, variant, sizes)
-        capacity.check_partitions(loaded, variant, sizes)
+        capacity.check_memory(Target.of(loaded, variant), sizes)
+        capacity.check_partitions(Target.of(loaded, variant), sizes)
 
 
 def test_the_bench_images_carry_the_models_that_people_come_for() -> None:
@@ -81,7 +82,7 @@ def test_estimates_are_near_what_was_measured() -> None:
 
 def test_the_sum_is_told(changed: Callable[..., Config]) -> None:
     loaded = changed("luckfox-pico-mini", cma_mib=10)
-    text = capacity.check_memory(loaded, loaded.variant("luckfox-pico-mini"), SIZES)
+    text = capacity.check_memory(Target.of(loaded, "luckfox-pico-mini"), SIZES)
     assert text.startswith("57 MiB = 10 CMA (largest model 7.2) + 10 system + 37.0 for programs")
 
 
@@ -98,7 +99,7 @@ def test_what_does_not_fit_in_memory(
 ) -> None:
     loaded = changed("luckfox-pico-mini", **values)
     with pytest.raises(ConfigError, match=rf"(luckfox-pico-mini|_bench)\.yml:\d+: .*{message}"):
-        capacity.check_memory(loaded, loaded.variant("luckfox-pico-mini"), SIZES)
+        capacity.check_memory(Target.of(loaded, "luckfox-pico-mini"), SIZES)
 
 
 def test_an_engine_that_is_not_installed_needs_nothing(changed: Callable[..., Config]) -> None:
@@ -109,7 +110,7 @@ def test_an_engine_that_is_not_installed_needs_nothing(changed: Callable[..., Co
     )
     variant = loaded.variant("luckfox-pico-mini")
     assert {d.engine for d in capacity.demands(variant, SIZES)} == {"npu"}
-    capacity.check_memory(loaded, variant, SIZES)
+    capacity.check_memory(Target.of(loaded, variant), SIZES)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,12 @@ def test_an_engine_that_is_not_installed_needs_nothing(changed: Callable[..., Co
     [
         (
             "32K(env),512K@32K(idblock),256K(uboot),32M(boot),64M(oem),64M(userdata),64M(rootfs)",
-            r"rootfs has 64 MiB, its content takes about \d+ MiB \(28 MiB of it models\)",
+            r"rootfs has 64\.0 MiB, its content takes about [\d.]+ MiB \(28 MiB of it models\)",
+        ),
+        (  # once read as 10 MiB
+            "32K(env),512K@32K(idblock),256K(uboot),32M(boot),64M(oem),64M(userdata),"
+            "0x1000000(rootfs)",
+            r"rootfs has 16\.0 MiB",
         ),
         (
             "32K(env),512K@32K(idblock),256K(uboot),2M(boot),64M(oem),64M(userdata),1G(rootfs)",
@@ -130,12 +136,23 @@ def test_a_partition_too_small(
 ) -> None:
     loaded = changed("luckfox-pico-mini", partitions=partitions)
     with pytest.raises(ConfigError, match=rf"luckfox-pico-mini\.yml:\d+: partitions: {message}"):
-        capacity.check_partitions(loaded, loaded.variant("luckfox-pico-mini"), SIZES)
+        capacity.check_partitions(Target.of(loaded, "luckfox-pico-mini"), SIZES)
+
+
+def test_sizes_are_read_as_the_kernel_reads_them(changed: Callable[..., Config]) -> None:
+    """0x10000000 is 256 MiB; it was read as 10 MiB."""
+    loaded = changed(
+        "luckfox-pico-mini",
+        partitions="32K(env),512K@32K(idblock),256K(uboot),32M(boot),64M(oem),64M(userdata),"
+        "0x10000000(rootfs)",
+    )
+    sizes = capacity.check_partitions(Target.of(loaded, "luckfox-pico-mini"), SIZES)
+    assert sizes["rootfs"][1] == 256
 
 
 def test_partitions_that_fit_are_told_with_sizes() -> None:
     loaded = configuration.load()
-    found = capacity.check_partitions(loaded, loaded.variant("luckfox-pico-mini"), SIZES)
+    found = capacity.check_partitions(Target.of(loaded, "luckfox-pico-mini"), SIZES)
     assert found["rootfs"][1] == 6 * 1024 and found["env"] == (0.0, 32 / 1024)
     assert 90 < found["rootfs"][0] < 130
 
@@ -145,7 +162,7 @@ def test_an_npu_package_on_a_board_without_npu(changed: Callable[..., Config]) -
     with pytest.raises(
         ConfigError, match=r"emulator\.yml:\d+: packages: rknn-runtime needs an NPU"
     ):
-        capacity.check_packages(loaded, loaded.variant("emulator"))
+        capacity.check_packages(Target.of(loaded, "emulator"))
 
 
 def test_a_simulated_npu_needs_neither_runtime_nor_cma(changed: Callable[..., Config]) -> None:
@@ -153,8 +170,8 @@ def test_a_simulated_npu_needs_neither_runtime_nor_cma(changed: Callable[..., Co
         "emulator", packages=["npu-runner", "neon-runner", "npu-models"], bench_at_boot=False
     )
     variant = loaded.variant("emulator")
-    capacity.check_packages(loaded, variant)
-    capacity.check_memory(loaded, variant, SIZES)
+    capacity.check_packages(Target.of(loaded, variant))
+    capacity.check_memory(Target.of(loaded, variant), SIZES)
     loaded = changed("luckfox-pico-mini", packages=["npu-runner", "neon-runner", "npu-models"])
     with pytest.raises(ConfigError, match="npu-runner needs rknn-runtime"):
-        capacity.check_packages(loaded, loaded.variant("luckfox-pico-mini"))
+        capacity.check_packages(Target.of(loaded, "luckfox-pico-mini"))

@@ -90,7 +90,7 @@ def test_unknown_variant_suggests_the_near_one() -> None:
         ("variants/emulator.yml", "hostname:", "host_name:", "unknown key", "hostname"),
         ("variants/luckfox-pico.yml", "extends: _bench", "extends: _bensh", "extends", "_bench"),
         ("boards.yml", "soc: rv1103", "soc: rv1126", "rv1126", None),
-        ("boards.yml", "ram_mib: 64", "ram_mib: -1", "greater than 0", None),
+        ("boards.yml", "usable_mib: 57", "usable_mib: -1", "greater than 0", None),
         ("boards.yml", "title: Luckfox Pico\n", "title: X\n    title: Y\n", "duplicate key", None),
         ("sources.yml", "licence: GPL", "license: GPL", "unknown key 'license'", "licence"),
     ],

@@ -15,6 +15,7 @@ from pico_image.base.errors import CheckFailed, ConfigError, UserError
 from pico_image.base.files import ROOT
 from pico_image.config import configuration, render
 from pico_image.config.configuration import Config
+from pico_image.config.target import Target
 
 GOLDEN = Path(__file__).parent / "golden" / "buildroot"
 MODEL = "efficientnet-lite0"
@@ -171,7 +172,7 @@ def test_board_config_is_sound_shell_and_overrides_the_vendor(tree: Path, tmp_pa
         ).stdout.split()
         assert answer == [
             "rv1106",
-            f"{render.cma_mib(loaded, loaded.variant(name))}M",
+            f"{Target.of(loaded, name).cma_mib}M",
             render.defconfig_name(name),
             "[]",
             board.partitions,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pico_image.base import project
 from pico_image.base.console import Console
 from pico_image.compile import programs
 from pico_image.compile.toolchain import Toolchain
@@ -18,7 +19,6 @@ from pico_image.emulator import backend
 from pico_image.emulator.card import working_copy
 from pico_image.emulator.parts import build_from
 from pico_image.emulator.qemu import Machine, boot
-from pico_image.image import build_info
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PICO_OUTPUT_DIR", str(folder))
         patch.setenv("SOURCE_DATE_EPOCH", "1767225600")
-        patch.setattr(build_info, "version", lambda root: {"commit": "c" * 40, "dirty": False})
+        patch.setattr(project, "revision", lambda root: project.Revision("c" * 40, False))
         yield folder
 
 

@@ -258,12 +258,12 @@ def test_an_ordinary_user_builds_the_same_bytes(kit: Kit, images: Path, tmp_path
 OTHER_BUILD = """
 import sys
 from pathlib import Path
+from pico_image.base import project
 from pico_image.base.console import Console
 from pico_image.config import configuration
 from pico_image.config.schema import Variant
 from pico_image.emulator import parts
-from pico_image.image import build_info
-build_info.version = lambda root: {"commit": "c" * 40, "dirty": False}
+project.revision = lambda root: project.Revision("c" * 40, False)
 stage = Path(sys.argv[1])
 loaded = configuration.load()
 base = {p.name: p for p in stage.iterdir() if p.name != "app"}

@@ -152,7 +152,7 @@ def test_the_hook_takes_the_hash_that_the_libc_knows(
     tmp_path: Path, target: Path, sha512: bool | None
 ) -> None:
     secret = password_file(tmp_path, "correct horse")
-    inputs = prepare(tmp_path, password_file=secret, release={"VARIANT": "mini"}).inputs
+    inputs = prepare(tmp_path, password_file=secret, release="VARIANT=mini\n").inputs
     staging = tmp_path / "staging"
     if sha512 is not None:
         bits = staging / "usr/include/bits"

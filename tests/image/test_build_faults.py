@@ -27,11 +27,10 @@ import pytest
 
 from pico_image import sources
 from pico_image.base import cache as caching
-from pico_image.base import files
+from pico_image.base import files, project
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.config.schema import Place, Source, SourceFile
-from pico_image.image import build_info
 from tests.emulator.conftest import Kit, kit, output
 from tests.support.killing import MORE, Child, Moments, chance
 from tests.support.model_cards import model_folder
@@ -53,7 +52,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _build_image(parts: tuple[Any, ...], models: dict[str, Path]) -> None:
-    build_info.version = lambda root: {"commit": "c" * 40, "dirty": False}
+    project.revision = lambda root: project.Revision("c" * 40, False)
     with Path(os.devnull).open("w", encoding="utf-8") as nothing:
         Kit(Console(stream=nothing), *parts).build(models)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pico_image.base.files import ROOT
-from pico_image.card.env import board_env, env_image, layout_of, read_env
+from pico_image.card.env import env_image, layout_of, read_env
 from pico_image.config.partitions import PartitionTable
+from pico_image.config.target import boot_variables
 from tests.card import helpers
 
 SCRIPT = ROOT / "board/luckfox-pico/overlay/etc/init.d/S19growfs"
@@ -27,7 +28,7 @@ class Board:
     def __init__(self, folder: Path, layout: str = STOCK, card: int = CARD, more: str = "") -> None:
         self.folder = folder
         self.table = PartitionTable.parse(layout)
-        self.variables = board_env(self.table, root="rootfs", cma_mib=24)
+        self.variables = boot_variables(self.table, cma_mib=24)
         name = self.table.device
         blocks = folder / "sys/class/block"
         for part in self.table:
