@@ -15,9 +15,8 @@ from pico_image.compile import libraries, programs
 from pico_image.compile.toolchain import Toolchain
 from pico_image.config.configuration import Config
 from pico_image.config.schema import Variant
-from pico_image.emulator.parts import build_from
-from pico_image.emulator.system import base as base_system
-from pico_image.emulator.system import dropbear, kernel
+from pico_image.emulator.assemble import build_from
+from pico_image.emulator.system import dropbear, kernel, userland
 from pico_image.models import convert
 
 
@@ -25,9 +24,9 @@ def parts(console: Console, config: Config, toolchain: Toolchain) -> dict[str, P
     """Folders of what every emulator image is made of besides our programs, each made once."""
     return {
         "kernel": kernel.kernel(console, config),
-        "busybox": base_system.busybox(console, config, toolchain),
-        "e2fsprogs": base_system.e2fsprogs(console, config, toolchain),
-        "initramfs": base_system.initramfs(console, config, toolchain),
+        "busybox": userland.busybox(console, config, toolchain),
+        "e2fsprogs": userland.e2fsprogs(console, config, toolchain),
+        "initramfs": userland.initramfs(console, config, toolchain),
     }
 
 
@@ -71,7 +70,7 @@ def fetch(console: Console, config: Config, variant: Variant) -> None:
 
     What converts them comes from the Python registry into an environment of its own.
     """
-    names = [*libraries.TFLITE_SOURCES, *libraries.IMAGE_SOURCES, *base_system.SOURCES]
+    names = [*libraries.TFLITE_SOURCES, *libraries.IMAGE_SOURCES, *userland.SOURCES]
     with console.step(f"download {len(names)} sources"):
         for name in names:
             sources.fetch(console, config.source(name))

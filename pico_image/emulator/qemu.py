@@ -1,6 +1,6 @@
 """Boot a card image in QEMU as the board would boot it, and talk to its console.
 
-Kernel, initramfs and command line come out of the card itself (``emulator_card.load``). The card
+Kernel, initramfs and command line come out of the card itself (``bootloader.load``). The card
 given to the machine is a working copy, so the built image stays as it is.
 """
 
@@ -10,11 +10,15 @@ import codecs
 import contextlib
 import os
 import re
+import select
 import shutil
 import subprocess
+import sys
+import termios
 import threading
 import time
-from collections.abc import Iterator, Sequence
+import tty
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -22,12 +26,11 @@ from pico_image.base import scratch
 from pico_image.base.console import Console, terminate_group
 from pico_image.base.errors import UserError
 from pico_image.base.files import output_dir
-from pico_image.emulator.card import Loaded, load, working_copy
-from pico_image.emulator.terminal import attach
+from pico_image.emulator.bootloader import Loaded, load, working_copy
 
 RAM_MIB = 64
 #: A boot takes 5 s, a shutdown 2, most commands none; a machine of which others take the
-#: processors may need ten times as long, and what is dead mostly says so or ends before.
+#: processors may need ten times as long, and a dead guest usually prints an error or exits first.
 BOOT_SECONDS = 300.0
 POWEROFF_SECONDS = 180.0
 COMMAND_SECONDS = 300.0
@@ -157,7 +160,7 @@ class Machine:
         """
         with self._changed:
             shown = self._text[self._seen :]
-        status = attach(self._child, self._set_echo, shown.encode())
+        status = _attach(self._child, self._set_echo, shown.encode())
         if status < 0:
             self._reader.join(5)
             raise self._ended("its power-off", f"QEMU was killed by signal {-status}")
@@ -294,3 +297,54 @@ def interactive(console: Console, image: Path, *, forward: Sequence[tuple[int, i
         )
         with boot(console, card, forward=forward) as machine:
             return machine.interact()
+
+
+def _attach(
+    child: subprocess.Popen[bytes],
+    set_echo: Callable[[IO[bytes] | None], None],
+    shown: bytes = b"",
+) -> int:
+    """Pass what is typed (or piped in) to ``child`` until it ends; its exit status.
+
+    ``set_echo`` connects the child's output to a stream. When standard input ends, the child
+    runs on to its own end. ``shown`` is printed first: what was said before anyone looked.
+    """
+    out = sys.stdout.buffer
+    out.write(shown)
+    out.flush()
+    set_echo(out)
+    try:
+        with _raw(sys.stdin):
+            _pump(child)
+        return child.wait()
+    finally:
+        set_echo(None)
+
+
+def _pump(child: subprocess.Popen[bytes]) -> None:
+    assert child.stdin is not None
+    handle = sys.stdin.fileno()
+    while child.poll() is None:
+        ready, _, _ = select.select([handle], [], [], 0.2)
+        if not ready:
+            continue
+        data = os.read(handle, 4096)
+        if not data:
+            return
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.write(data)
+            child.stdin.flush()
+
+
+@contextlib.contextmanager
+def _raw(stream: IO[str]) -> Iterator[None]:
+    if not stream.isatty():
+        yield
+        return
+    handle = stream.fileno()
+    before = termios.tcgetattr(handle)
+    try:
+        tty.setraw(handle)
+        yield
+    finally:
+        termios.tcsetattr(handle, termios.TCSADRAIN, before)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pico_image.base.errors import UserError
 from pico_image.base.files import ROOT
-from pico_image.emulator.system import base
 from pico_image.emulator.system import kernel as emulator_kernel
+from pico_image.emulator.system import userland
 
 OVERLAY = ROOT / "board" / "luckfox-pico" / "overlay"
 FOLDERS = (
@@ -54,7 +54,7 @@ def assemble(
     for name in ("e2fsck", "resize2fs"):
         shutil.copy(e2fsprogs / name, root / "usr/sbin" / name)
     emulator_kernel.install_modules(kernel, root)
-    for layer in (base.BOARD_FOLDER, OVERLAY):
+    for layer in (userland.BOARD_FOLDER, OVERLAY):
         for folder in ("etc", "usr"):
             if (layer / folder).is_dir():
                 shutil.copytree(layer / folder, root / folder, dirs_exist_ok=True, symlinks=True)

@@ -19,7 +19,7 @@ from pico_image.base import scratch
 from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, UserError
 from pico_image.base.files import ROOT, output_dir, write_text
-from pico_image.emulator.card import read_partition_file, working_copy
+from pico_image.emulator.bootloader import read_partition_file, working_copy
 from pico_image.emulator.qemu import boot
 
 SCHEMA_FILE = ROOT / "app" / "bench" / "result.schema.json"

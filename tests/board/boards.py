@@ -20,8 +20,8 @@ from pico_image.compile.toolchain import Toolchain
 from pico_image.config import configuration
 from pico_image.config.schema import Variant
 from pico_image.emulator import backend
-from pico_image.emulator.card import working_copy
-from pico_image.emulator.parts import build_from
+from pico_image.emulator.assemble import build_from
+from pico_image.emulator.bootloader import working_copy
 from pico_image.emulator.qemu import Machine, MachineEnded, boot
 from pico_image.emulator.system import dropbear
 from tests.support import port_scan

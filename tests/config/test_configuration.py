@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pico_image.base.errors import ConfigError, UserError
 from pico_image.base.files import ROOT
 from pico_image.config import configuration
-from pico_image.config.yaml_lines import read_yaml
+from pico_image.config.configuration import read_yaml
 
 
 @pytest.fixture

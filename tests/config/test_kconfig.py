@@ -15,7 +15,7 @@ from pico_image.base.errors import UserError
 from pico_image.base.files import ROOT
 from pico_image.config import kconfig
 from pico_image.config.configuration import Origin
-from pico_image.config.kconfig_tree import Tree, evaluate
+from pico_image.config.kconfig import Tree, evaluate
 from pico_image.config.render import Symbol
 
 CONFIG_IN = """\

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pico_image.config.configuration import load
 from pico_image.config.partitions import PartitionTable
-from pico_image.emulator.system import base
+from pico_image.emulator.system import userland
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -24,7 +24,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [
             *("gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-g"),
             *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
-            *("-o", str(out), str(base.BOARD_FOLDER / "blkdevparts.c")),
+            *("-o", str(out), str(userland.BOARD_FOLDER / "blkdevparts.c")),
         ],
         check=True,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pico_image.emulator.card import working_copy
+from pico_image.emulator.bootloader import working_copy
 from pico_image.emulator.qemu import Machine, boot
 from tests.support.model_cards import model_folder
 

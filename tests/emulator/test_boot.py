@@ -14,9 +14,8 @@ from pico_image.base.files import sha256_file
 from pico_image.card.env import env_image, read_env
 from pico_image.card.sums import read_sums
 from pico_image.config.partitions import PartitionTable
-from pico_image.emulator import card as emulator_card
-from pico_image.emulator import qemu
-from pico_image.emulator.card import list_partition_folder, read_partition_file
+from pico_image.emulator import bootloader, qemu
+from pico_image.emulator.bootloader import list_partition_folder, read_partition_file
 from pico_image.emulator.qemu import Machine, boot
 
 from .conftest import Kit
@@ -196,7 +195,7 @@ def test_damaged_userdata_is_repaired_or_replaced_in_memory_and_the_boot_goes_on
     kit: Kit, own_card: Callable[[], Path]
 ) -> None:
     card = own_card()
-    table = emulator_card.read_table(card)
+    table = bootloader.read_table(card)
     with card.open("r+b") as stream:
         stream.seek(table["oem"].offset + 1024)
         stream.write(bytes(1024))  # the first superblock: repaired from the second
@@ -232,7 +231,7 @@ def test_a_card_without_its_string_or_root_says_so_and_stops(
     with card.open("r+b") as stream:
         stream.write(struct.pack("<I", 1))
     with pytest.raises(UserError, match="cannot be booted"):
-        emulator_card.read_table(card)
+        bootloader.read_table(card)
 
 
 def test_the_built_image_is_not_written_to(images: Path, machine: Machine) -> None:

@@ -23,8 +23,8 @@ from pico_image.card.extents import path_with_sbin
 from pico_image.card.sums import read_sums
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.schema import Board
-from pico_image.emulator import card as emulator_card
-from pico_image.emulator.card import working_copy
+from pico_image.emulator import bootloader
+from pico_image.emulator.bootloader import working_copy
 from pico_image.emulator.qemu import boot
 from pico_image.image.finish import PARTS
 from tests.support import other_user
@@ -67,7 +67,7 @@ def test_every_part_is_there_at_its_offset_in_the_card(kit: Kit, images: Path) -
             assert card[offset + 1024 : offset + 2048] == part[1024:2048]
         else:
             assert card[offset : offset + len(part)] == part
-    assert emulator_card.read_table(images / "sdcard.img").parts == table.parts
+    assert bootloader.read_table(images / "sdcard.img").parts == table.parts
 
 
 def test_env_hands_the_kernel_layout_and_root(images: Path) -> None:
@@ -262,14 +262,14 @@ from pico_image.base import project
 from pico_image.base.console import Console
 from pico_image.config import configuration
 from pico_image.config.schema import Variant
-from pico_image.emulator import parts
+from pico_image.emulator import assemble
 project.revision = lambda root: project.Revision("c" * 40, False)
 stage = Path(sys.argv[1])
 loaded = configuration.load()
 base = {p.name: p for p in stage.iterdir() if p.name != "app"}
 variant = Variant.model_validate_json(sys.argv[2])
 board = loaded.board(variant.board)
-parts.build_from(Console(), loaded, variant, board, base, stage / "app" / "bin", {})
+assemble.build_from(Console(), loaded, variant, board, base, stage / "app" / "bin", {})
 """
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from pico_image.base.files import ROOT
 from pico_image.compile.toolchain import Toolchain
-from pico_image.emulator.card import working_copy
+from pico_image.emulator.bootloader import working_copy
 from pico_image.emulator.qemu import Machine, boot
 
 from .conftest import Kit

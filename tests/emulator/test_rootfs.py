@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pico_image.base.files import sha256_file
-from pico_image.emulator.parts import build_from
+from pico_image.emulator.assemble import build_from
 from pico_image.emulator.system import dropbear
 from pico_image.image.sbom_files import INSTALLED, LINKED
 from tests.support.model_cards import model_folder

@@ -15,7 +15,7 @@ from pico_image.base.cache import build_once, code_of
 from pico_image.base.console import Console
 from pico_image.compile.toolchain import Toolchain, source_hashes, unpack_patched
 from pico_image.config.configuration import Config
-from pico_image.emulator.system import RECIPES
+from pico_image.emulator.system.kernel import RECIPES
 
 FLAGS = "-Os -mcpu=cortex-a7 -mfpu=neon-vfpv4 -mfloat-abi=hard -ffunction-sections -fdata-sections"
 PROGRAMS = ("dropbear", "dropbearkey")

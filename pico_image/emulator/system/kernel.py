@@ -13,8 +13,10 @@ from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.compile.toolchain import source_hashes
 from pico_image.config.configuration import Config
-from pico_image.emulator.system import RECIPES
 
+#: The packages whose code makes the folders of this package, for their cache keys: a change of
+#: theirs makes all of it anew.
+RECIPES = ("pico_image.emulator.system", "pico_image.compile")
 #: Loaded in this order in the initramfs, each after what it depends on. ext4 asks for crc32c
 #: through the kernel's crypto interface, so no dependency is written down for it.
 INITRAMFS_MODULES = ("crc32c_generic", "sdhci_pci", "ext4")

@@ -18,8 +18,12 @@ from pico_image.base.errors import UserError
 from pico_image.base.files import ROOT, sha256_file, sha256_tree
 from pico_image.compile.toolchain import Toolchain, source_hashes, unpack_patched
 from pico_image.config.configuration import Config
-from pico_image.emulator.system import RECIPES
-from pico_image.emulator.system.kernel import INITRAMFS_MODULES, kernel, load_order
+from pico_image.emulator.system.kernel import (
+    INITRAMFS_MODULES,
+    RECIPES,
+    kernel,
+    load_order,
+)
 
 BOARD_FOLDER = ROOT / "board" / "luckfox-pico" / "emulator"
 SOURCES = ("linux-armmp", "busybox", "e2fsprogs", "dropbear")

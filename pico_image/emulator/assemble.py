@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,9 +30,7 @@ from pico_image.config.partitions import PartitionTable
 from pico_image.config.schema import Board, Variant
 from pico_image.config.target import Target
 from pico_image.emulator import rootfs
-from pico_image.emulator.standing import standing
-from pico_image.emulator.system import base as base_system
-from pico_image.emulator.system import dropbear
+from pico_image.emulator.system import dropbear, userland
 from pico_image.image import finish, sbom_files
 from pico_image.image.finish import PARTS
 
@@ -73,7 +72,7 @@ def build_from(
         notify=console.info,
     ):
         folders = {**base, "programs": programs, **{f"model {n}": p for n, p in models.items()}}
-        with _space_needed(images), standing(folders, "the image") as check:
+        with _space_needed(images), unchanged(folders, "the image") as check:
             maker = _Maker(console, config, variant, board, images, authorized_keys, forms, check)
             return maker.make(base, programs, models)
 
@@ -139,7 +138,7 @@ class _Maker:
                 "base": {name: _identity(path) for name, path in base.items()},
                 "programs": _identity(programs.parent),
                 "models": {name: _identity(path) for name, path in models.items()},
-                "overlay": sha256_tree([rootfs.OVERLAY, base_system.BOARD_FOLDER]),
+                "overlay": sha256_tree([rootfs.OVERLAY, userland.BOARD_FOLDER]),
                 "packages": self.variant.packages,
                 "settings": self._settings(),
                 "keys": self.keys,
@@ -307,3 +306,50 @@ def _sweep(images: Path) -> None:
     for path in images.glob(".*"):
         if path.name != ".env.txt":
             remove_tree(path)
+
+
+@contextlib.contextmanager
+def unchanged(folders: Mapping[str, Path], what: str) -> Iterator[Callable[[], None]]:
+    """Check that ``folders`` stay as they are while the block makes ``what`` out of them.
+
+    Someone may remove the cache meanwhile: a model whose files went while its folder was copied
+    would be missing in the image, and the image would be taken for whole. The block calls the
+    yielded function after each part. Raises UserError with the folder that was removed or changed,
+    also in place of an error that this caused.
+    """
+    before = {name: _listing(folder) for name, folder in folders.items()}
+
+    def check() -> None:
+        for name, folder in folders.items():
+            now = _listing(folder)
+            if now != before[name]:
+                gone = sorted(before[name].keys() - now.keys())
+                how = "was removed" if not now else f"was changed ({', '.join(gone[:3])} gone)"
+                raise UserError(
+                    f"the folder of {name}, {folder}, {how if gone else 'was changed'} while "
+                    f"{what} was being made",
+                    hint="run it again: what is missing is made anew; remove a cache only when "
+                    "nothing uses it",
+                )
+
+    try:
+        yield check
+        check()
+    except (OSError, UserError) as error:
+        try:
+            check()
+        except UserError as told:
+            raise told from error
+        raise
+
+
+def _listing(folder: Path) -> dict[str, tuple[int, int]]:
+    """Names, sizes and times; empty for a folder that is not there."""
+    listing: dict[str, tuple[int, int]] = {}
+    for place, _, names in os.walk(folder):  # leaves out what is removed meanwhile
+        for name in names:
+            path = Path(place, name)
+            with contextlib.suppress(FileNotFoundError):
+                status = path.lstat()
+                listing[path.relative_to(folder).as_posix()] = (status.st_size, status.st_mtime_ns)
+    return listing
