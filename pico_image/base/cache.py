@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import errno
 import fcntl
 import functools
 import hashlib
@@ -22,7 +21,7 @@ from pathlib import Path
 import platformdirs
 
 from pico_image.base.errors import UserError
-from pico_image.base.files import ROOT, locked, remove_tree
+from pico_image.base.files import FULL, ROOT, locked, remove_tree
 
 CACHEDIR_TAG = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -34,62 +33,7 @@ def cache_dir() -> Path:
     """The one cache: downloads, converted models, compiled libraries. ``PICO_CACHE_DIR``."""
     folder = os.environ.get("PICO_CACHE_DIR")
     path = Path(folder).expanduser() if folder else platformdirs.user_cache_path("luckfox-pico-npu")
-    return _make_cache(path.absolute())
-
-
-#: The cache that this process uses: its folder, held open and locked (shared) to the end.
-_held: tuple[Path, int] | None = None
-
-
-#: Caches that someone removed while this process used them.
-_removed: list[Path] = []
-
-
-_hold_lock = threading.Lock()
-
-
-def _hold(path: Path) -> None:
-    global _held
-    with _hold_lock:
-        if _held is not None:
-            if _held[0] == path and os.fstat(_held[1]).st_nlink > 0:
-                return
-            _note_removal()
-            os.close(_held[1])
-        _held = path, os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(_held[1], fcntl.LOCK_SH)
-
-
-def _note_removal() -> None:
-    if _held is not None and os.fstat(_held[1]).st_nlink == 0:
-        _removed.append(_held[0])
-
-
-def cache_removed() -> Path | None:
-    """The cache that this process uses, if someone removed it meanwhile."""
-    with _hold_lock:
-        _note_removal()
-        return _held[0] if _held is not None and _held[0] in _removed else None
-
-
-def remove_cache() -> None:
-    """Remove the cache. Raises UserError while another process uses it."""
-    path = cache_dir()
-    assert _held is not None
-    try:
-        fcntl.flock(_held[1], fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(
-            f"the cache {path} is in use by another process",
-            hint="wait for the build, the conversion or the download to end, then run this again",
-        ) from error
-    except OSError:
-        pass  # a file system without locks
-    remove_tree(path)
-
-
-def _make_cache(path: Path) -> Path:
+    path = path.absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)
         tag = path / "CACHEDIR.TAG"
@@ -104,6 +48,47 @@ def _make_cache(path: Path) -> Path:
     return path
 
 
+#: The cache folder of this process, open and locked (shared) until the process ends, so that no
+#: other process removes it. One entry: a second PICO_CACHE_DIR is only seen in tests.
+_held: dict[Path, int] = {}
+_held_lock = threading.Lock()
+
+
+def _hold(path: Path) -> None:
+    with _held_lock:
+        if path in _held:
+            return
+        while _held:
+            os.close(_held.popitem()[1])
+        _held[path] = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(_held[path], fcntl.LOCK_SH)
+
+
+def cache_removed() -> Path | None:
+    """The cache that this process uses, if another program removed it by force."""
+    with _held_lock:
+        removed = (path for path, handle in _held.items() if os.fstat(handle).st_nlink == 0)
+        return next(removed, None)
+
+
+def remove_cache() -> None:
+    """Remove the cache. Raises UserError while another process uses it."""
+    path = cache_dir()
+    try:
+        fcntl.flock(_held[path], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(
+            f"the cache {path} is in use by another process",
+            hint="wait for the build, the conversion or the download to end, then run this again",
+        ) from error
+    except OSError:
+        pass  # a file system without locks
+    remove_tree(path)
+    with _held_lock:
+        os.close(_held.pop(path))
+
+
 def build_once(
     name: str,
     inputs: Mapping[str, object],
@@ -115,8 +100,8 @@ def build_once(
 
     ``inputs`` must name everything the result depends on (hashes, versions, options, and the
     hash of the code that builds). ``build`` gets an empty folder on the cache's file system;
-    when it returns, the folder is renamed into place, so an interrupted build leaves nothing
-    that could be taken for whole. Two processes that want the same thing build it once.
+    when it returns, the folder is renamed into place, so an interrupted build leaves no entry.
+    Two processes that need the same entry build it once.
     """
     text = json.dumps(inputs, sort_keys=True, default=str)
     key = hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -127,10 +112,10 @@ def build_once(
     with locked(base / f"{key}.lock", f"the build of {name}", notify=notify):
         if final.is_dir():
             return final
-        # We hold the lock, so what a killed build of the same thing left behind is nobody's.
-        for left in base.glob(f"{key}.*.part"):
+        # We hold the lock, so a killed build of the same entry left these.
+        for abandoned in base.glob(f"{key}.*.part"):
             with contextlib.suppress(OSError):
-                remove_tree(left)
+                remove_tree(abandoned)
         working = Path(tempfile.mkdtemp(prefix=f"{key}.", suffix=".part", dir=base))
         try:
             build(working)
@@ -138,15 +123,15 @@ def build_once(
             working.chmod(0o755)
             os.replace(working, final)
         except BaseException as error:
-            # Most recipes run programs, which fail in words of their own.
+            # Most recipes run programs, whose own errors do not tell that their folder is gone.
             if isinstance(error, (OSError, UserError)) and not working.is_dir():
                 raise UserError(
                     f"the cache folder {base} was removed while {name} was being built",
                     hint="run it again; remove a cache only when nothing uses it",
                 ) from error
-            with contextlib.suppress(OSError):  # what Ctrl-C ended may still be about to end
+            with contextlib.suppress(OSError):  # programs that Ctrl-C ends may still write
                 remove_tree(working)
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if isinstance(error, OSError) and error.errno in FULL:
                 raise UserError(
                     f"no space left while building {name} under {base}",
                     hint="free some space, or name another cache with PICO_CACHE_DIR",

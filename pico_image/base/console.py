@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from pico_image.base.errors import CommandError, UserError
 
 #: Lines of a failed program's output that are repeated on the terminal.
 TAIL_LINES = 20
-#: A child that ignores SIGTERM is killed after this many seconds.
+#: A child that ignores SIGTERM is killed after this time.
 TERMINATE_SECONDS = 5.0
 #: Progress is redrawn at most this often on a terminal, and this often as plain lines.
 REDRAW_SECONDS = 0.2
@@ -37,8 +38,8 @@ PLAIN_SECONDS = 10.0
 class Console:
     """Steps, progress and messages to stderr; the results of a task go to stdout.
 
-    Each run of a task has its own, which every function that does work gets first. It therefore
-    also carries ``offline``: whether this run may download nothing (``--offline``).
+    Each run of a task has its own and passes it to every function that does work, so it also
+    carries ``offline``: with it, this run downloads nothing (``--offline``).
     """
 
     def __init__(
@@ -154,15 +155,14 @@ class Console:
         stdin: str | None = None,
         progress: str | None = None,
         hint: str | None = None,
-        tail_lines: int = TAIL_LINES,
     ) -> str:
         """Run a program to its end and return what it printed (stdout and stderr together).
 
         ``what`` names the job in errors ("compile TensorFlow Lite"). ``env`` is added to
         the environment. With ``progress`` the last line is shown while it works. The child
-        gets its own process group, so that Ctrl-C ends the whole family.
+        gets its own process group, so that Ctrl-C ends all its descendants.
 
-        Raises CommandError when it exits non-zero, UserError when it does not exist.
+        Raises CommandError when it exits non-zero, UserError when it cannot be started.
         """
         words = [os.fspath(word) for word in command]
         self.log("+ " + shlex.join(words) + (f"   (in {cwd})" if cwd else ""))
@@ -179,13 +179,10 @@ class Console:
                 errors="replace",
                 start_new_session=True,
             )
-        except FileNotFoundError as error:
-            raise UserError(
-                f"could not find the program {words[0]!r}, which is needed to {what}",
-                hint=hint or "run ./inv doctor, which tells what to install",
-            ) from error
+        except OSError as error:
+            raise _not_started(words[0], what, cwd, hint, error) from error
         lines: list[str] = []
-        tail: deque[str] = deque(maxlen=tail_lines)
+        tail: deque[str] = deque(maxlen=TAIL_LINES)
         bar = Progress(self, progress, 0, "") if progress else None
         try:
             if stdin is not None:
@@ -262,6 +259,28 @@ class Progress:
                 rich.file.flush()
             else:
                 rich.print(escape(text))
+
+
+def _not_started(
+    program: str, what: str, cwd: Path | None, hint: str | None, error: OSError
+) -> UserError:
+    """Popen reports a missing program, its missing interpreter and a missing folder alike."""
+    if cwd is not None and not cwd.is_dir():
+        return UserError(f"there is no folder {cwd}, in which to {what}")
+    place = cwd / program if cwd is not None and os.sep in program else program
+    path = shutil.which(place, mode=os.F_OK)
+    if path is None:
+        return UserError(
+            f"could not find the program {program!r}, which is needed to {what}",
+            hint=hint or "run ./inv doctor, which tells what to install",
+        )
+    reason = error.strerror
+    if isinstance(error, FileNotFoundError):
+        reason = "the interpreter that its first line names does not exist"
+    return UserError(
+        f"could not start the program {path}, which is needed to {what}: {reason}",
+        hint=f"see `ls -l {path}` and `file {path}`",
+    )
 
 
 def terminate_group(child: subprocess.Popen[str]) -> None:

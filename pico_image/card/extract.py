@@ -6,10 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from pico_image.base import scratch
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.base.files import atomic_write, sha256_tree, write_text
+from pico_image.base.files import atomic_write, scratch_folder, sha256_tree, write_text
 from pico_image.card import content
 from pico_image.card.env import ENV_SIZE, env_image, env_text
 from pico_image.card.extents import SpanSet, data_spans, zero_runs
@@ -150,7 +149,7 @@ def _content_sum(media: Media, name: str) -> str | None:
 
 
 def _diff_files(regions: list[Region]) -> dict[str, list[str]]:
-    with scratch.folder("pico-diff-") as place:
+    with scratch_folder("pico-diff-") as place:
         seen: list[dict[str, tuple[object, ...]]] = []
         for number, region in enumerate(regions):
             folder = place / str(number)

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pico_image.base import scratch
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.base.files import atomic_write, write_text
+from pico_image.base.files import atomic_write, scratch_folder, write_text
 from pico_image.card.compose import Composed, compose
 from pico_image.card.env import ENV_SIZE, env_image, env_text
 from pico_image.card.image_file import COMPRESSED
@@ -70,7 +69,7 @@ def repack(
     parts: dict[str, Path | Region] = {
         part.name: _content(media, part.name) for part in table if part.name in media.parts
     }
-    with scratch.folder(".repack-", _folder(out)) as place:
+    with scratch_folder(".repack-", _folder(out)) as place:
         fresh = place / "env.img"
         fresh.write_bytes(env)
         parts["env"] = fresh

@@ -22,10 +22,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from pico_image.base import scratch
 from pico_image.base.console import Console, terminate_group
 from pico_image.base.errors import UserError
-from pico_image.base.files import output_dir
+from pico_image.base.files import output_dir, scratch_folder
 from pico_image.emulator.bootloader import Loaded, load, working_copy
 
 RAM_MIB = 64
@@ -227,7 +226,7 @@ def boot(
         folder = output_dir() / "emulator" / "logs"
         log = folder / f"console-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with scratch.folder("pico-boot-") as place:
+    with scratch_folder("pico-boot-") as place:
         loaded = load(console, card, place)
         command = _command(card, loaded, append, forward)
         console.log("+ " + " ".join(command))
@@ -288,7 +287,7 @@ def interactive(console: Console, image: Path, *, forward: Sequence[tuple[int, i
 
     ``forward`` as for ``boot``. 0 when the guest powered off or the user left with Ctrl-A X.
     """
-    with scratch.folder("pico-emulate-") as place:
+    with scratch_folder("pico-emulate-") as place:
         card = working_copy(image, place)
         console.info(
             "a copy of the image is booted; what it writes is gone at the end\n"

@@ -6,10 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from pico_image.base import scratch
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.base.files import write_text
+from pico_image.base.files import scratch_folder, write_text
 from pico_image.config.partitions import PartitionTable
 
 README = "README.txt"
@@ -35,7 +34,7 @@ def compress(console: Console, image: Path, forms: Sequence[str]) -> list[Path]:
             )
         out = image.with_name(f"{image.name}.{form}")
         # The folder is this run's own: a killed run's program may still be at work in its.
-        beside = scratch.folder(f".{out.name}.", image.parent)
+        beside = scratch_folder(f".{out.name}.", image.parent)
         with console.step(f"compress {image.name} as {form}"), beside as folder:
             packed = folder / out.name
             words: list[str | Path] = [image, "-o", packed]

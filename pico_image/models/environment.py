@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from pico_image import sources
-from pico_image.base import scratch
 from pico_image.base.cache import build_once, cache_dir
 from pico_image.base.console import Console
 from pico_image.base.errors import CommandError, UserError
-from pico_image.base.files import ROOT, sha256_file
+from pico_image.base.files import ROOT, scratch_folder, sha256_file
 from pico_image.config import configuration
 from pico_image.config.schema import Source
 
@@ -165,7 +164,7 @@ def run_worker(
     python = environment(console, name)
     root = cache_dir() / "scratch"
     root.mkdir(parents=True, exist_ok=True)
-    with scratch.folder(f"{name}-", root) as place:
+    with scratch_folder(f"{name}-", root) as place:
         return _run_in(place, console, python, call, arguments, what)
 
 

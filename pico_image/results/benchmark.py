@@ -15,10 +15,9 @@ import jsonschema
 import jsonschema.exceptions
 import jsonschema.validators
 
-from pico_image.base import scratch
 from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, UserError
-from pico_image.base.files import ROOT, output_dir, write_text
+from pico_image.base.files import ROOT, output_dir, scratch_folder, write_text
 from pico_image.emulator.bootloader import read_partition_file, working_copy
 from pico_image.emulator.qemu import boot
 
@@ -73,7 +72,7 @@ def in_emulator(
     The result is read from the card's userdata partition after a clean power-off. Raises
     CheckFailed when the benchmark itself says that it failed.
     """
-    with scratch.folder("pico-bench-") as place:
+    with scratch_folder("pico-bench-") as place:
         card = working_copy(images / "sdcard.img", place)
         with boot(console, card) as machine:
             match = machine.wait_for(RESULT_LINE, seconds, what="the benchmark's end")
@@ -103,7 +102,7 @@ def keep(console: Console, result: dict[str, Any], table: str, printed: str, ima
         number += 1
         folder = base / f"{stamp}-{variant}.{number}"
     base.mkdir(parents=True, exist_ok=True)
-    with scratch.folder(".part-", base) as working:
+    with scratch_folder(".part-", base) as working:
         write_text(working / "result.json", json.dumps(result, indent=1) + "\n")
         write_text(working / "table.txt", table)
         write_text(working / "console.log", printed)

@@ -26,6 +26,7 @@ from pico_image.base.errors import (
     CheckFailed,
     UserError,
 )
+from pico_image.base.files import unwritable_output
 
 VERBOSE = {"verbose": "show every command and its output"}
 VARIANT = {"variant": "which image, see `invoke variants`"}
@@ -77,9 +78,10 @@ def guarded(body: Callable[..., Any]) -> Callable[..., Any]:
                     "  hint: run it again; what is missing is made anew",
                     code=EXIT_USER,
                 ) from None
-            if not isinstance(error, UserError):
+            told = unwritable_output(error) if isinstance(error, OSError) else error
+            if told is None:
                 raise
-            raise Exit(f"error: {error}", code=EXIT_USER) from None
+            raise Exit(f"error: {told}", code=EXIT_USER) from None
         except CheckFailed as error:
             raise Exit(f"failed: {error}", code=EXIT_FAILED) from None
         except KeyboardInterrupt:

@@ -53,6 +53,35 @@ def test_a_missing_program_says_what_it_is_needed_for() -> None:
         console.run(["no-such-program"], what="fly")
 
 
+def test_a_missing_folder_is_not_taken_for_a_missing_program(tmp_path: Path) -> None:
+    console, _ = make()
+    with pytest.raises(UserError, match=f"no folder {tmp_path}/gone, in which to list"):
+        console.run(["ls"], what="list", cwd=tmp_path / "gone")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=f"no folder {tmp_path}/file, in which to list"):
+        console.run(["ls"], what="list", cwd=tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "reason"),
+    [
+        ("#!/bin/sh\n", 0o644, "Permission denied"),
+        ("#!/no/such/interpreter\n", 0o755, "interpreter that its first line names"),
+        ("\x7fELF of another machine", 0o755, "Exec format error"),
+    ],
+)
+def test_a_program_that_cannot_be_started_is_told_with_the_reason(
+    tmp_path: Path, text: str, mode: int, reason: str
+) -> None:
+    console, _ = make()
+    program = tmp_path / "program"
+    program.write_text(text)
+    program.chmod(mode)
+    for command, cwd in (([program], None), (["./program"], tmp_path)):
+        with pytest.raises(UserError, match=f"{program}, which is needed to fly: .*{reason}"):
+            console.run(command, what="fly", cwd=cwd)
+
+
 def test_input_is_handed_over() -> None:
     console, _ = make()
     assert console.run(["cat"], what="copy", stdin="abc") == "abc"

@@ -260,10 +260,7 @@ def test_a_cache_in_use_is_not_cleaned_away(own_cache: Path) -> None:
     assert not cache.exists()
 
 
-def test_a_cache_removed_by_hand_is_noticed(
-    own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(caching, "_removed", [])
+def test_a_cache_removed_by_hand_is_noticed() -> None:
     cache = caching.cache_dir()
     assert caching.cache_removed() is None
     shutil.rmtree(cache)

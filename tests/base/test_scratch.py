@@ -10,28 +10,28 @@ from pathlib import Path
 
 import pytest
 
-from pico_image.base import scratch
+from pico_image.base import files
 from pico_image.base.files import ROOT
 
 HOLDER = (
-    "import sys; from pathlib import Path; from pico_image.base import scratch\n"
-    "with scratch.folder('pico-t-', Path(sys.argv[1])) as made:\n"
+    "import sys; from pathlib import Path; from pico_image.base import files\n"
+    "with files.scratch_folder('pico-t-', Path(sys.argv[1])) as made:\n"
     "    (made / 'card').write_bytes(b'x' * 99)\n"
     "    print(made, flush=True); sys.stdin.read()\n"
 )
 
 
 def age(path: Path) -> None:
-    before = time.time() - 2 * scratch.GRACE_SECONDS
+    before = time.time() - 2 * files.GRACE_SECONDS
     os.utime(path, (before, before))
 
 
 def test_it_is_gone_at_the_end_whatever_happens(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), scratch.folder("pico-t-", tmp_path) as made:
+    with pytest.raises(RuntimeError), files.scratch_folder("pico-t-", tmp_path) as made:
         (made / "file").write_text("x")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
-    with scratch.folder("pico-t-", tmp_path) as made:
+    with files.scratch_folder("pico-t-", tmp_path) as made:
         made.rename(tmp_path / "kept")
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
@@ -44,10 +44,10 @@ def test_a_killed_owner_s_is_removed_and_a_living_one_s_is_not(tmp_path: Path) -
         assert owner.stdout is not None
         theirs = Path(owner.stdout.readline().strip())
         age(theirs)
-        with scratch.folder("pico-t-", tmp_path):
+        with files.scratch_folder("pico-t-", tmp_path):
             assert (theirs / "card").exists(), "taken from its owner"
         owner.kill()
-    with scratch.folder("pico-t-", tmp_path) as ours:
+    with files.scratch_folder("pico-t-", tmp_path) as ours:
         assert list(tmp_path.iterdir()) == [ours]
 
 
@@ -63,9 +63,9 @@ def test_what_is_young_or_no_folder_of_ours_stays(tmp_path: Path) -> None:
     (place / "another").mkdir()
     for name in ("pico-t-file", "another"):
         age(place / name)
-    before = time.time() - 2 * scratch.GRACE_SECONDS
+    before = time.time() - 2 * files.GRACE_SECONDS
     os.utime(place / "pico-t-link", (before, before), follow_symlinks=False)
     names = {path.name for path in place.iterdir()}
-    scratch.sweep("pico-t-", place)
+    files.remove_abandoned("pico-t-", place)
     assert {path.name for path in place.iterdir()} == names
     assert (outside / "precious").exists()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pico_image.base import scratch
+from pico_image.base import files
 from pico_image.base.files import output_dir, sha256_file
 from tests.app.schema import validated
 from tests.emulator import killed
@@ -145,7 +145,7 @@ def test_a_killed_console_leaves_nothing(small: Path, place: Path, chance: rando
         assert sha256_file(small / "sdcard.img") == before
         assert who == "host" or list(place.iterdir()) == []
         _forget_soon(place)
-    with scratch.folder("pico-emulate-"), scratch.folder("pico-boot-"):
+    with files.scratch_folder("pico-emulate-"), files.scratch_folder("pico-boot-"):
         assert len(list(place.iterdir())) == 2, "what killed runs left is still there"
 
 
@@ -168,6 +168,6 @@ def _nothing_runs(place: Path) -> None:
 
 def _forget_soon(place: Path, pattern: str = "*") -> None:
     """As if the kills had been some time ago: only then is what they left taken for forgotten."""
-    before = time.time() - 2 * scratch.GRACE_SECONDS
+    before = time.time() - 2 * files.GRACE_SECONDS
     for path in place.glob(pattern):
         os.utime(path, (before, before))

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from pico_image import sources
-from pico_image.base import scratch
+from pico_image.base import files
 from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, CommandError, UserError
 from pico_image.base.files import ROOT, sha256_file
@@ -292,7 +292,7 @@ def test_a_killed_conversion_leaves_nothing(
         # Nobody could tidy up; the next conversion does, and takes nothing for whole.
         (left,) = (own_cache / "scratch").iterdir()
         os.utime(left, (0, 0))
-        scratch.sweep("models-", own_cache / "scratch")
+        files.remove_abandoned("models-", own_cache / "scratch")
         assert not left.exists()
         assert not [path for path in (own_cache / "built").glob("prepared-*/*") if whole(path)]
     else:

@@ -170,6 +170,17 @@ def test_every_task_has_a_manual(name: str) -> None:
     assert "none" not in done.stdout.partition("Docstring:")[2].split("Options:")[0]
 
 
+@pytest.mark.parametrize("place", ["/proc/nowhere", "/sys/kernel", "a file"])
+def test_an_output_folder_that_cannot_be_written_is_told(tmp_path: Path, place: str) -> None:
+    output = Path(place) if place.startswith("/") else tmp_path / place
+    if output.parent == tmp_path:
+        output.touch()
+    done = invoke("build-image", "--variant", "emulator", PICO_OUTPUT_DIR=str(output))
+    assert done.returncode == 2, done.stderr
+    assert str(output) in done.stderr and "PICO_OUTPUT_DIR" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("variant", ["luckfox-pico-mini", "emulator"])
 def test_offline_reaches_the_conversion_of_models(tmp_path: Path, variant: str) -> None:
     """A model that is not converted, and nothing to make it from: told at once, before a build."""
