@@ -28,6 +28,7 @@ from pico_image.engine import run, volumes
 from pico_image.engine.client import PROJECT, Engine, Mount
 from pico_image.sdk import backend
 from pico_image.sdk.workspace import Options
+from tests.support.model_cards import card
 from tests.support.sdk_stand_in import base_image, repository
 from tests.support.sdk_stand_in.engine import TestEngine, missing
 
@@ -68,7 +69,7 @@ def measure(seconds: float, folder: Path, process: TestEngine) -> dict[str, floa
     commit = repository.make_repository(folder / "git/sdk")
     models = folder / "model"
     models.mkdir()
-    (models / "model.json").write_text("{}\n", encoding="utf-8")
+    (models / "model.json").write_text(json.dumps(card().plain()), encoding="utf-8")
     options = Options(base_image=BASE, models={"efficientnet-lite0": models}, first_bytes=0)
     console = Console()
     engine = Engine.connect()

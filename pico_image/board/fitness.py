@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 from pico_image.base.errors import UserError
+from pico_image.base.files import sha256_file
+from pico_image.models.card import read_card
 
-#: Of model.json; what app/common/card.c reads.
-CARD_SCHEMA = 1
 #: e_machine of ARM, and the program header that asks for a loader (ELF specification).
 ELF_ARM, PT_INTERP = 40, 3
 
@@ -39,22 +37,12 @@ def check_program(program: Path, machine: str) -> None:
 
 def check_card(folder: Path) -> None:
     """The card must be one that the programs read, and name the very files beside it."""
-    path = folder / "model.json"
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        schema, files = card["schema"], card["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is no model card: {error}", hint="invoke convert-models makes the folder"
-        ) from error
-    if schema != CARD_SCHEMA:
-        raise UserError(f"{path} has schema {schema}; the board's programs read {CARD_SCHEMA}")
-    for file in files.values():
-        model = folder / str(file["path"])
+    for file in read_card(folder).files.values():
+        model = folder / file.path
         if not model.is_file():
-            raise UserError(f"{path} names {file['path']}, which is not beside it")
-        if hashlib.sha256(model.read_bytes()).hexdigest() != file["sha256"]:
+            raise UserError(f"{folder / 'model.json'} names {file.path}, which is not beside it")
+        if sha256_file(model) != file.sha256:
             raise UserError(
-                f"{model} is not the file that {path.name} names (SHA-256 differs)",
+                f"{model} is not the file that model.json names (SHA-256 differs)",
                 hint="convert it again: invoke convert-models",
             )

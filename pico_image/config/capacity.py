@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pico_image.config.schema import Variant
 from pico_image.config.target import Target
@@ -190,11 +189,3 @@ def check_partitions(
                 f"make {part.name} at least {int(content) + 1}M in partitions",
             )
     return partitions
-
-
-def model_bytes(cards: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """Sizes of the files of converted models, from their cards (``model.json``)."""
-    return {
-        str(card["name"]): {kind: int(file["bytes"]) for kind, file in card["files"].items()}
-        for card in cards
-    }

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
@@ -18,6 +16,7 @@ from pico_image.config.schema import Variant
 from pico_image.config.target import Target
 from pico_image.emulator import backend
 from pico_image.image import access, finish
+from pico_image.models.card import read_card
 from pico_image.sdk import backend as sdk
 from pico_image.sdk import tools
 
@@ -146,18 +145,9 @@ def _check_capacity(
     console: Console, config: Config, variant: Variant, models: Mapping[str, Path]
 ) -> None:
     """Tell before an hour of building when memory or partitions cannot hold the models."""
-    sizes = {
-        name: {key: entry["bytes"] for key, entry in card(folder)["files"].items()}
-        for name, folder in models.items()
-    }
+    sizes = {name: read_card(folder).sizes for name, folder in models.items()}
     console.log(f"memory: {capacity.check_memory(Target.of(config, variant), sizes)}")
     capacity.check_partitions(Target.of(config, variant), sizes)
-
-
-def card(folder: Path) -> dict[str, Any]:
-    """The model card in a folder of a converted model."""
-    found: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    return found
 
 
 def _compose(

@@ -16,7 +16,7 @@ from typing import Any
 from pico_image.base import project
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.base.files import sha256_file, write_text
+from pico_image.base.files import write_text
 from pico_image.card.compose import compose
 from pico_image.card.sums import write_sums
 from pico_image.config.configuration import Config
@@ -25,6 +25,7 @@ from pico_image.config.schema import Variant
 from pico_image.config.target import Target
 from pico_image.image import build_info, sbom
 from pico_image.image.publish import PACKAGES, PROGRAMS, compress, write_readme
+from pico_image.models.card import read_card
 
 #: The parts that every backend leaves, in the order of the partition string.
 PARTS = ("env", "idblock", "uboot", "boot", "oem", "userdata", "rootfs")
@@ -101,9 +102,10 @@ def finish(
     info = build_info.write(Target.of(config, variant), images, parts, dict(contents.inputs))
     beside = [composed.bmap_path, readme, info, *packed, images / ".env.txt"]
     beside += [images / name for name in VENDOR if (images / name).is_file()]
+    cards = [read_card(folder) for folder in contents.models.values()]
     if emulated or contents.packages is not None:
         bill = sbom.write(
-            config, variant, images / SBOM, cards=cards(contents.models),
+            config, variant, images / SBOM, cards=cards,
             buildroot_packages=contents.packages, inputs=contents.inputs,
         )  # fmt: skip
         beside.append(bill)
@@ -116,21 +118,6 @@ def finish(
     sums = write_sums(images, names, composed.sums)
     made = {name: _mark(images / name) for name in [*names, sums.name]}
     write_text(stamp, json.dumps({"wanted": wanted, "made": made}, indent=1) + "\n")
-
-
-def cards(models: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """The model cards of what went in, with the hashes of their pictures."""
-    found = []
-    for name, folder in models.items():
-        path = folder / "model.json"
-        card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        pictures = [
-            {**image, "sha256": sha256_file(folder / image["path"])}
-            for image in card.get("images", [])
-            if (folder / image["path"]).is_file()
-        ]
-        found.append({"name": name, **card, **({"images": pictures} if pictures else {})})
-    return found
 
 
 def _mark(path: Path) -> list[int]:
@@ -152,7 +139,7 @@ def _wanted(
         "parts": {name: _mark(images / name) for name in [*(f"{p}.img" for p in PARTS), *vendor]},
         "layout": str(table),
         "inputs": contents.inputs,
-        "cards": cards(contents.models),
+        "cards": [read_card(folder).plain() for folder in contents.models.values()],
         "packages": contents.packages,
         "forms": forms,
         "variant": variant.model_dump(mode="json"),

@@ -7,13 +7,13 @@ import io
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pico_image.base.errors import UserError
 from pico_image.base.files import write_text
 from pico_image.config.configuration import Config
 from pico_image.config.schema import Source, Variant
 from pico_image.image.sbom_files import RUNTIME, RUNTIME_LICENCES
+from pico_image.models.card import ModelCard
 
 COLUMNS = ("component", "version", "licence", "ships", "note")
 RUNTIME_NOTE = "linked statically into every program"
@@ -26,7 +26,7 @@ def collect(
     variant: Variant,
     out: Path,
     *,
-    cards: Sequence[Mapping[str, Any]],
+    cards: Sequence[ModelCard],
     prefixes: Mapping[str, Path],
     buildroot: Path | None = None,
     runtime: str = "",
@@ -105,15 +105,13 @@ def _rows_of_buildroot(folder: Path | None) -> list[Row]:
     ]
 
 
-def _rows_of_models(config: Config, cards: Sequence[Mapping[str, Any]]) -> list[Row]:
+def _rows_of_models(config: Config, cards: Sequence[ModelCard]) -> list[Row]:
     rows: list[Row] = []
     for card in cards:
-        rows.append((f"model {card['name']}", "", str(card.get("licence", "unknown")), "yes", ""))
-        for image in card.get("images", []):
-            picture = f"{card['name']}/{image['path']}"
-            licence = str(image.get("licence", "unknown"))
-            rows.append((picture, "", licence, "yes", str(image.get("credit", ""))))
-        spec = config.models.get(str(card["name"]))
+        rows.append((f"model {card.name}", "", card.licence, "yes", ""))
+        for image in card.images:
+            rows.append((f"{card.name}/{image.path}", "", image.licence, "yes", image.credit))
+        spec = config.models.get(card.name)
         calibration = getattr(spec, "calibration", None)
         for photograph in getattr(calibration, "photographs", []):
             source = config.sources.get(photograph.source)

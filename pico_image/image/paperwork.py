@@ -15,7 +15,8 @@ from pico_image.compile.toolchain import Toolchain
 from pico_image.config.configuration import Config
 from pico_image.config.schema import Variant
 from pico_image.engine.client import Engine
-from pico_image.image import build, build_info, finish, legal, licence_texts, sbom
+from pico_image.image import build_info, legal, licence_texts, sbom
+from pico_image.models.card import read_card
 from pico_image.sdk import backend, tools
 
 FOLDER = "legal-info"
@@ -37,7 +38,7 @@ def legal_info(
     variant, options = config.variant(variant_name), options or backend.Options()
     folder = output_dir() / variant.name / FOLDER
     models = backend.models_of(console, config, variant, options)
-    cards = [build.card(path) for path in models.values()]
+    cards = [read_card(folder) for folder in models.values()]
     with tempfile.TemporaryDirectory(prefix="pico-legal-") as scratch:
         if config.board(variant.board).backend == "luckfox-sdk":
             collected = tools.legal_info(
@@ -92,7 +93,7 @@ def bill(
             config,
             variant,
             images / "sbom.cdx.json",
-            cards=finish.cards(models),
+            cards=[read_card(folder) for folder in models.values()],
             buildroot_manifest=listed,
             inputs=inputs,
         )

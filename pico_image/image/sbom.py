@@ -31,6 +31,7 @@ from pico_image.compile.libraries import IMAGE_SOURCES, TFLITE_SOURCES
 from pico_image.config.configuration import Config
 from pico_image.config.schema import Source, Variant
 from pico_image.image import sbom_files
+from pico_image.models.card import ModelCard
 
 #: What the emulator's image is made from besides the programs.
 EMULATOR_SOURCES = ("linux-armmp", "busybox", "e2fsprogs")
@@ -48,7 +49,7 @@ def write(
     variant: Variant,
     path: Path,
     *,
-    cards: Sequence[Mapping[str, Any]],
+    cards: Sequence[ModelCard],
     buildroot_manifest: Path | None = None,
     buildroot_packages: str | None = None,
     inputs: Mapping[str, Any] | None = None,
@@ -68,7 +69,7 @@ def write(
 def document(
     config: Config,
     variant: Variant,
-    cards: Sequence[Mapping[str, Any]],
+    cards: Sequence[ModelCard],
     buildroot_manifest: Path | None = None,
     buildroot_packages: str | None = None,
     inputs: Mapping[str, Any] | None = None,
@@ -111,7 +112,7 @@ def document(
     components += [_source(config.source(name)) for name in names if name in config.sources]
     for card in cards:
         components += model_components(config, card)
-    if any("npu" in card.get("files", {}) for card in cards):
+    if any("npu" in card.files for card in cards):
         components.append(_toolkit(config.root))
     if board.backend == "emulator":
         known = sbom_files.properties(
@@ -199,38 +200,35 @@ def shown_components(text: str) -> list[Component]:
     ]
 
 
-def model_components(config: Config, card: Mapping[str, Any]) -> list[Component]:
+def model_components(config: Config, card: ModelCard) -> list[Component]:
     """A model, the pictures that ship with it, and the photographs that calibrated it."""
-    name = str(card["name"])
+    name = card.name
+    files = [file for _, file in sorted(card.files.items())]
     model = Component(
         name=name,
         type=ComponentType.MACHINE_LEARNING_MODEL,
-        description=str(card.get("title", name)),
-        licenses=licences(str(card.get("licence", ""))),
+        description=card.title,
+        licenses=licences(card.licence),
         bom_ref=f"model:{name}",
-        hashes=[
-            HashType(alg=HashAlgorithm.SHA_256, content=entry["sha256"])
-            for _, entry in sorted(card.get("files", {}).items())[:1]
-        ],
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=file.sha256) for file in files[:1]],
         properties=[
-            Property(name=f"pico:file:{entry['path']}:sha256", value=entry["sha256"])
-            for _, entry in sorted(card.get("files", {}).items())
+            Property(name=f"pico:file:{file.path}:sha256", value=file.sha256) for file in files
         ],
     )
     pictures = [
         Component(
-            name=str(image["path"]),
+            name=image.path,
             type=ComponentType.DATA,
-            description=f"{image.get('title', '')} ({image.get('credit', '')})",
-            licenses=licences(str(image.get("licence", ""))),
-            bom_ref=f"model:{name}:{image['path']}",
+            description=f"{image.title} ({image.credit})",
+            licenses=licences(image.licence),
+            bom_ref=f"model:{name}:{image.path}",
             hashes=[
                 HashType(alg=HashAlgorithm.SHA_256, content=total)
-                for total in [image.get("sha256")]
+                for total in [image.sha256]
                 if total
             ],
         )
-        for image in card.get("images", [])
+        for image in card.images
     ]
     return [model, *pictures, *_build_time(config, name)]
 

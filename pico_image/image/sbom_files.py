@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from cyclonedx.model import Property
 from cyclonedx.model.component import Component, ComponentType
@@ -18,6 +17,7 @@ from cyclonedx.model.license import DisjunctiveLicense
 
 from pico_image.compile.libraries import IMAGE_SOURCES, TFLITE_SOURCES
 from pico_image.emulator.rootfs import NOT_PROGRAMS
+from pico_image.models.card import ModelCard
 
 INSTALLED, LINKED = "pico:installed", "pico:linked-into"
 BUSYBOX, E2FSPROGS = ("/bin/busybox",), ("/usr/sbin/e2fsck", "/usr/sbin/resize2fs")
@@ -36,7 +36,7 @@ def programs(packages: Sequence[str]) -> list[str]:
 
 
 def properties(
-    packages: Sequence[str], cards: Sequence[Mapping[str, Any]], *, ssh_server: bool
+    packages: Sequence[str], cards: Sequence[ModelCard], *, ssh_server: bool
 ) -> dict[str, list[Property]]:
     """``bom-ref`` to the properties that name its files."""
     bench = [name for name in programs(packages) if name == "npu-bench"]
@@ -54,11 +54,11 @@ def properties(
         **{f"own:{name}": [f"/usr/bin/{name}"] for name in programs(packages)},
     }
     for card in cards:
-        folder = f"/usr/share/npu-models/{card['name']}"
-        installed[f"model:{card['name']}"] = [f"{folder}/*"]
-        for image in card.get("images", []):
-            path = image["path"]
-            installed[f"model:{card['name']}:{path}"] = [f"{folder}/{path}"]
+        folder = f"/usr/share/npu-models/{card.name}"
+        installed[f"model:{card.name}"] = [f"{folder}/*"]
+        for image in card.images:
+            path = image.path
+            installed[f"model:{card.name}:{path}"] = [f"{folder}/{path}"]
     compiled = [f"/usr/bin/{name}" for name in programs(packages)]
     compiled += [*BUSYBOX, *E2FSPROGS, *(SERVER if ssh_server else ())]
     found = {ref: [Property(name=INSTALLED, value=path) for path in paths]

@@ -147,7 +147,7 @@ def _assemble(console: Console, job: Plan, found: Stages) -> Path:
             shutil.copytree(found.golden / "golden", folder / "golden")
             beside = sidecar(job.spec, found.rknn, found.golden, folder / "labels.txt")
             _write(folder / "model.rknn.json", beside)
-        _write(folder / "model.json", card.card(job.spec, folder))
+        _write(folder / "model.json", card.make_card(job.spec, folder).plain())
 
     return build_once(f"model-{job.name}", inputs, build, notify=console.info)
 

@@ -241,7 +241,7 @@ def take_tflite(
         shutil.copyfile(made / "model.tflite", whole / file)
         text = "".join(f"{text}\n" for text in names)
         (whole / "labels.txt").write_text(text, encoding="utf-8")
-        text = json.dumps(card.card(spec, whole), indent=1)
+        text = json.dumps(card.make_card(spec, whole).plain(), indent=1)
         (whole / "model.json").write_text(text + "\n", encoding="utf-8")
         replace_files(whole, folder)
     return {"name": folder.name, "folder": str(folder), "npu": NPU_NEEDS}

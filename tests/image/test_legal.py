@@ -15,12 +15,19 @@ from pico_image.base.errors import UserError
 from pico_image.config import configuration
 from pico_image.image import legal, licence_texts, paperwork
 from pico_image.image.sbom_files import RUNTIME
+from tests.support.model_cards import card
 
-CARD = {
-    "name": "efficientnet-lite0",
-    "licence": "Apache-2.0",
-    "images": [{"path": "images/cat.jpg", "licence": "CC-BY-NC-4.0", "credit": "somebody"}],
-}
+CARD = card(
+    images=[
+        {
+            "path": "images/cat.jpg",
+            "title": "Cat",
+            "top1": [],
+            "licence": "CC-BY-NC-4.0",
+            "credit": "somebody",
+        }
+    ]
+)
 
 
 @pytest.fixture

@@ -14,19 +14,23 @@ from pico_image.base.errors import UserError
 from pico_image.compile import programs
 from pico_image.config import configuration
 from pico_image.image import sbom
+from tests.support.model_cards import card
 
-CARD = {
-    "name": "efficientnet-lite0",
-    "title": "EfficientNet-Lite0",
-    "licence": "Apache-2.0",
-    "files": {
+CARD = card(
+    files={
         "int8": {"path": "int8.tflite", "sha256": "ab" * 32, "bytes": 5},
         "npu": {"path": "model.rknn", "sha256": "cd" * 32, "bytes": 5},
     },
-    "images": [
-        {"path": "images/cat.jpg", "title": "Cat", "licence": "CC0-1.0", "credit": "somebody"}
+    images=[
+        {
+            "path": "images/cat.jpg",
+            "title": "Cat",
+            "top1": [],
+            "licence": "CC0-1.0",
+            "credit": "somebody",
+        }
     ],
-}
+)
 # Columns as Buildroot 2023.02.6 writes them (Makefile, target legal-info-prepare).
 COLUMNS = (
     *("PACKAGE", "VERSION", "LICENSE", "LICENSE FILES", "SOURCE ARCHIVE", "SOURCE SITE"),

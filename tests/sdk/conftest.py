@@ -22,6 +22,7 @@ from pico_image.engine import run, volumes
 from pico_image.engine.client import PROJECT, Engine, Mount
 from pico_image.sdk import backend
 from pico_image.sdk.workspace import Options
+from tests.support.model_cards import card
 from tests.support.sdk_stand_in import engine as engines
 from tests.support.sdk_stand_in import repository
 from tests.support.sdk_stand_in.fixtures import BASE
@@ -177,12 +178,8 @@ def make_project(engine: Engine, snapshot: Path, url: str, commit: str, folder: 
     (root / "docker/Dockerfile").write_text("ARG BASE\nFROM ${BASE}\n")
     models = folder / "models/efficientnet-lite0"
     (models / "images").mkdir(parents=True)
-    card = {
-        "name": "efficientnet-lite0",
-        "licence": "Apache-2.0",
-        "files": {"int8": {"path": "int8.tflite", "bytes": 4, "sha256": "0" * 64}},
-    }
-    (models / "model.json").write_text(json.dumps(card))
+    file = {"path": "int8.tflite", "bytes": 4, "sha256": "0" * 64}
+    (models / "model.json").write_text(json.dumps(card(files={"int8": file}).plain()))
     (models / "images/cat.jpg").write_bytes(b"a cat")
     options = Options(
         base_image=BASE,

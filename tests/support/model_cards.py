@@ -10,10 +10,31 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pico_image.models.card import CARD, ModelCard
 from tests.app import rknn_writer, tflite_writer
 
 COLOURS = {"red": (230, 20, 40), "green": (30, 220, 60), "blue": (10, 40, 240)}
 CLASSES = 12
+
+
+def card(**changes: Any) -> ModelCard:
+    """A card for the papers of an image; ``changes`` are values as in ``model.json``."""
+    usual: dict[str, Any] = {
+        "schema": 1,
+        "name": "efficientnet-lite0",
+        "title": "EfficientNet-Lite0",
+        "input": {"width": 16, "height": 16, "mean": [127] * 3, "std": [128] * 3},
+        "classes": CLASSES,
+        "softmax": True,
+        "macs": 1,
+        "macs_source": "tests",
+        "labels": "labels.txt",
+        "licence": "Apache-2.0",
+        "source": "tests",
+        "files": {},
+        "images": [],
+    }
+    return CARD.validate_python(usual | changes)
 
 
 def sha256(path: Path) -> str:
@@ -33,7 +54,9 @@ def model_folder(folder: Path, size: int = 16, *, npu: bool = False, **changes: 
     for number, (name, colour) in enumerate(COLOURS.items()):
         path = folder / "images" / f"{name}.png"
         Image.new("RGB", (40, 30), colour).save(path)
-        images.append({"path": f"images/{name}.png", "title": name, "top1": [number]})
+        images.append(
+            {"path": f"images/{name}.png", "title": name, "top1": [number], "licence": "CC0-1.0"}
+        )
     card: dict[str, Any] = {
         "schema": 1,
         "name": folder.name,
