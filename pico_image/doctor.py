@@ -41,8 +41,7 @@ def examine(root: Path = ROOT, *, context: str | None = None, online: bool = Tru
     """
     checks: list[Callable[[], list[Finding]]] = [
         _python,
-        lambda: _programs(root / "requirements" / "system.txt", needed=True),
-        lambda: _programs(root / "requirements" / "system-test.txt", needed=False),
+        lambda: _programs(root / "requirements"),
         _space,
         _path_variable,
         _mirrors,
@@ -62,22 +61,25 @@ def _python() -> list[Finding]:
     return [Finding("Python", ok, version, "use Python 3.10 to 3.13: PYTHON=python3.11 ./inv")]
 
 
-def _programs(listing: Path, *, needed: bool) -> list[Finding]:
+def _programs(requirements: Path) -> list[Finding]:
+    """What ./inv installs for tasks that need more than Python."""
     findings = []
     search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    for line in listing.read_text(encoding="utf-8").splitlines():
-        if not line.strip() or line.startswith("#"):
-            continue
-        thing, packages = line.split()
-        path = Path(thing)
-        if path.is_absolute():  # a file, or a pattern of files
-            found = next(map(str, Path("/").glob(str(path.relative_to("/")))), None)
-        else:
-            found = shutil.which(thing, path=search)
-        ok = found is not None
-        remedy = f"apt-get install {packages.replace('|', ' or ')}"
-        remedy += "" if needed else " (only ./inv test needs it)"
-        findings.append(Finding(Path(thing).name, ok, str(found or "missing"), remedy, needed))
+    for listing in sorted(requirements.glob("system-*.txt")):
+        title, *lines = listing.read_text(encoding="utf-8").splitlines()
+        for line in lines:
+            if not line.strip() or line.startswith("#"):
+                continue
+            thing, packages = line.split()
+            path = Path(thing)
+            if path.is_absolute():  # a file, or a pattern of files
+                found = next(map(str, Path("/").glob(str(path.relative_to("/")))), None)
+            else:
+                found = shutil.which(thing, path=search)
+            tasks = title.removeprefix("# For ")
+            remedy = f"apt-get install {packages.replace('|', ' or ')} (for {tasks})"
+            detail = found or "missing"
+            findings.append(Finding(path.name, found is not None, detail, remedy, needed=False))
     return findings
 
 

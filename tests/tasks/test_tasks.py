@@ -157,9 +157,9 @@ def test_doctor_finds_a_missing_compiler(tmp_path: Path) -> None:
     data = json.loads(invoke("doctor", "--json", "--offline").stdout)
     assert {"Python", "qemu-system-arm", "configs/"} <= {item["name"] for item in data}
     done = invoke("doctor", "--offline", PATH=f"{Path(sys.executable).parent}:{tmp_path}")
-    assert done.returncode == 2
-    assert "FAIL  arm-linux-gnueabihf-gcc: missing" in done.stdout
-    assert "apt-get install gcc-arm-linux-gnueabihf" in done.stdout
+    assert done.returncode == 0, "only some tasks need one"
+    assert "note  arm-linux-gnueabihf-gcc: missing" in done.stdout
+    assert "apt-get install gcc-arm-linux-gnueabihf (for try, " in done.stdout
 
 
 @pytest.mark.parametrize("name", ["build-image", "try", "emulate", "bench", "clean", "doctor"])
