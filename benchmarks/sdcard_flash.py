@@ -32,7 +32,7 @@ from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.card.compose import Composed, compose
 from pico_image.card.env import env_image
-from pico_image.card.flash import flash
+from pico_image.card.flash import Options, flash
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.target import boot_variables
 
@@ -165,7 +165,7 @@ def run(
 
         def flashing(target: str, *, verify: bool, full: bool) -> None:
             allow = ("not-removable",)
-            flash(console, image, target, yes=True, verify=verify, full=full, allow=allow)
+            flash(console, image, target, Options(verify, full=full, yes=True, allow=allow))
 
         for _ in range(rounds):
             add("plain copy of the parts", lambda: plain_copy(parts, table, folder / "plain.img"))

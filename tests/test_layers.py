@@ -14,10 +14,6 @@ from tests.support import layers
 PENDING = {
     "board imports models.worker",
     "board.match: gate is named gate",
-    "card.image_source: Media is named media",
-    "card.inspection and models.inspection have one name",
-    "card.region is named region",
-    "card.region: Region is named region",
     "circle in app/common",
     "circle in app/rknn-sim",
     "circle in models.worker",

@@ -18,11 +18,17 @@ from pathlib import Path
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import atomic_write
-from pico_image.card.bmap import Bmap, RangeRecorder
+from pico_image.card.blocks import (
+    BLOCK,
+    Bmap,
+    RangeRecorder,
+    Slice,
+    SpanSet,
+    data_spans,
+    zero_runs,
+)
 from pico_image.card.env import layout_of, read_env
-from pico_image.card.extents import BLOCK, SpanSet, data_spans, free_spans, zero_runs
-from pico_image.card.region import Region
-from pico_image.card.superblock import read_superblock
+from pico_image.card.filesystem import free_spans, read_superblock
 from pico_image.config.partitions import Part, PartitionTable
 
 #: Threads meet after each chunk, so it is large; the buffer is one and the same all the time, as
@@ -54,7 +60,7 @@ class _Source:
     """An open part and where it lies in the image; spans count from the part's first byte."""
 
     part: Part
-    region: Region
+    content: Slice
     handle: int
     size: int
     data: SpanSet
@@ -77,7 +83,7 @@ def bmap_path(image: Path) -> Path:
 
 def compose(
     console: Console,
-    parts: Mapping[str, Path | Region],
+    parts: Mapping[str, Path | Slice],
     table: PartitionTable,
     out: Path,
     *,
@@ -133,7 +139,7 @@ def compose(
 
 def _open_parts(
     stack: ExitStack,
-    parts: Mapping[str, Path | Region],
+    parts: Mapping[str, Path | Slice],
     table: PartitionTable,
     empty: Collection[str],
 ) -> list[_Source]:
@@ -154,59 +160,58 @@ def _open_parts(
             f"the card image needs these parts, which were not built: {', '.join(missing)}",
             hint="build the whole image: invoke build-image",
         )
-    regions = {name: Region.of(part) for name, part in parts.items()}
+    contents = {name: Slice.of(part) for name, part in parts.items()}
     sources = [
-        _open_part(stack, part, regions[part.name]) for part in table if part.name in regions
+        _open_part(stack, part, contents[part.name]) for part in table if part.name in contents
     ]
     if not sources:
         raise UserError("a card image needs at least one part")
-    if "env" in regions:
-        check_env(regions["env"], table)
+    if "env" in contents:
+        _check_env(contents["env"], table)
     return sources
 
 
-def _open_part(stack: ExitStack, part: Part, region: Region) -> _Source:
+def _open_part(stack: ExitStack, part: Part, content: Slice) -> _Source:
     try:
-        handle = stack.enter_context(region.path.open("rb")).fileno()
-        size = region.length()
-        head = os.pread(handle, min(2048, size), region.offset)
+        handle = stack.enter_context(content.path.open("rb")).fileno()
+        size = content.length()
     except OSError as error:
         raise UserError(
-            f"cannot read {region.path}, the content of partition {part.name}: {error.strerror}"
+            f"cannot read {content.path}, the content of partition {part.name}: {error.strerror}"
         ) from error
-    check_part(part, region, size, head)
-    data = data_spans(handle, region.offset, size)
-    return _Source(part, region, handle, size, SpanSet(data), SpanSet(free_spans(region)))
+    check_part(part, content)
+    data = data_spans(handle, content.offset, size)
+    return _Source(part, content, handle, size, SpanSet(data), SpanSet(free_spans(content)))
 
 
-def check_part(part: Part, path: Region, size: int, head: bytes) -> None:
-    """Raise UserError unless a file of ``size`` bytes that begins with ``head`` fits its slot."""
+def check_part(part: Part, content: Slice) -> None:
+    """Raise UserError unless ``content`` is whole and fits the slot of ``part``."""
+    size = content.length()
     if size == 0:
-        raise UserError(f"{path}, the content of partition {part.name}, is empty")
+        raise UserError(f"{content}, the content of partition {part.name}, is empty")
     if part.size is not None and size > part.size:
         raise UserError(
-            f"{path} has {_bytes(size)} and its partition {part.name} only {_bytes(part.size)}",
+            f"{content} has {_bytes(size)} and its partition {part.name} only {_bytes(part.size)}",
             hint=f"make the partition larger: invoke repack --size {part.name}={_grown(size)}",
         )
-    superblock = read_superblock(head)
+    superblock = read_superblock(content)
     if superblock is not None and superblock.size > size:
         raise UserError(
-            f"{path} is cut short: its {superblock.kind} file system has"
+            f"{content} is cut short: its {superblock.kind} file system has"
             f" {_bytes(superblock.size)}, the file {_bytes(size)}",
             hint="build or fetch it again",
         )
 
 
-def check_env(path: Region, table: PartitionTable) -> None:
-    """Raise UserError unless the region is a good environment that announces ``table``."""
+def _check_env(env: Slice, table: PartitionTable) -> None:
+    """Raise UserError unless ``env`` is an undamaged environment that announces ``table``."""
     try:
-        variables = read_env(path.read())
-        announced = layout_of(variables, str(path))
+        announced = layout_of(read_env(env.read()), str(env))
     except UserError as error:
-        raise UserError(f"{path}: {error.message}", hint=error.hint) from error
+        raise UserError(f"{env}: {error.message}", hint=error.hint) from error
     if announced.parts != table.parts or (table.device and announced.device != table.device):
         raise UserError(
-            f"{path} belongs to another image: it announces the layout\n    {announced}\n"
+            f"{env} belongs to another image: it announces the layout\n    {announced}\n"
             f"  and the image is to have\n    {table}",
             hint="make env.img from the same layout as the image",
         )
@@ -229,11 +234,11 @@ def _assemble(buffer: memoryview, inside: list[_Source], start: int) -> memoryvi
 
 
 def _read(item: _Source, into: memoryview, offset: int) -> None:
-    offset += item.region.offset
+    offset += item.content.offset
     while into:
         count = os.preadv(item.handle, [into], offset)
         if count == 0:
-            raise UserError(f"{item.region.path} became shorter while it was read")
+            raise UserError(f"{item.content.path} became shorter while it was read")
         into, offset = into[count:], offset + count
 
 

@@ -1,18 +1,23 @@
-"""Which disks there are, and why one should not be written to.
+"""Which disks there are, why one should not be written to, and reading and writing one.
 
 Linux is asked through ``lsblk --json`` (util-linux 2.37 or newer) and sysfs, macOS through
 ``diskutil list -plist`` and ``diskutil info -plist``.
+
+A card is opened past the page cache: without O_DIRECT the read-back would come from memory and
+prove nothing. Where the system or file system has no O_DIRECT, the cache is dropped before reading.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import plistlib
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +35,17 @@ WINDOWS_ADVICE = (
     " with SocToolKit (see README.txt beside the image); cancel when Windows offers to format"
     " the card. WSL sees no card reader unless usbipd and a kernel with usb-storage are set up"
 )
+
+SECTOR = 512
+#: ENOSPC too: the size was compared before, so a device that is full early is not what it was.
+_GONE = (
+    errno.EIO,
+    errno.ENXIO,
+    errno.ENODEV,
+    errno.ENOSPC,
+    getattr(errno, "ENOMEDIUM", errno.EIO),
+)
+_F_NOCACHE = 48  # macOS <sys/fcntl.h>
 
 
 @dataclass(frozen=True)
@@ -251,3 +267,125 @@ def unmount(device: Device) -> None:
         done = subprocess.run(["umount", mount], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise UserError(f"could not unmount {mount}: {done.stderr.strip()}")
+
+
+class Card:
+    """An open device. All offsets are multiples of 512; the caller pads the last sector."""
+
+    def __init__(self, path: Path, *, write: bool) -> None:
+        self.path = path
+        self.position = 0
+        is_block = stat.S_ISBLK(path.stat().st_mode)
+        flags = os.O_RDWR if write else os.O_RDONLY
+        flags |= getattr(os, "O_CLOEXEC", 0)
+        if write and is_block and sys.platform.startswith("linux"):
+            flags |= os.O_EXCL  # the kernel refuses when something of it is mounted
+        self.direct = hasattr(os, "O_DIRECT")
+        try:
+            self.handle = self._open(flags)
+        except OSError as error:
+            raise self._explain(error, "open") from error
+
+    def _open(self, flags: int) -> int:
+        if self.direct:
+            try:
+                return os.open(self.path, flags | os.O_DIRECT)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # tmpfs before Linux 6.6, and others
+                    raise
+                self.direct = False
+        handle = os.open(self.path, flags)
+        if sys.platform == "darwin":
+            import fcntl
+
+            with suppress(OSError):
+                fcntl.fcntl(handle, _F_NOCACHE, 1)
+        return handle
+
+    def size(self) -> int:
+        return os.lseek(self.handle, 0, os.SEEK_END)
+
+    def write(self, data: memoryview, offset: int) -> None:
+        """Write all of ``data``. Raises UserError when the device goes away or refuses."""
+        while data:
+            self.position = offset
+            try:
+                count = os.pwrite(self.handle, data, offset)
+            except OSError as error:
+                if error.errno == errno.EINVAL and self._without_direct():
+                    continue
+                raise self._explain(error, "write") from error
+            data, offset = data[count:], offset + count
+
+    def readinto(self, buffer: memoryview, offset: int) -> int:
+        filled = 0
+        while filled < len(buffer):
+            self.position = offset + filled
+            try:
+                count = os.preadv(self.handle, [buffer[filled:]], offset + filled)
+            except OSError as error:
+                if error.errno == errno.EINVAL and self._without_direct():
+                    continue
+                raise self._explain(error, "read") from error
+            if count == 0:
+                break
+            filled += count
+        return filled
+
+    def flush(self) -> None:
+        """Wait until the card has everything, and forget what memory still holds of it."""
+        try:
+            os.fsync(self.handle)
+        except OSError as error:
+            raise self._explain(error, "finish writing") from error
+        self.forget()
+
+    def forget(self) -> None:
+        if hasattr(os, "posix_fadvise"):
+            with suppress(OSError):
+                os.posix_fadvise(self.handle, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def close(self) -> None:
+        os.close(self.handle)
+
+    def _without_direct(self) -> bool:
+        """Some file systems take O_DIRECT at open and refuse it at the first transfer."""
+        if not self.direct:
+            return False
+        import fcntl
+
+        flags = fcntl.fcntl(self.handle, fcntl.F_GETFL)
+        fcntl.fcntl(self.handle, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+        self.direct = False
+        return True
+
+    def _explain(self, error: OSError, doing: str) -> UserError:
+        what = f"could not {doing} {self.path}"
+        number = error.errno
+        if number in _GONE:
+            return UserError(
+                f"{what}: the device failed or went away at byte {self.position}"
+                f" ({error.strerror})",
+                hint="what is on the card is not whole; put it in again and flash it again,"
+                " with another reader or card if it fails at the same place",
+            )
+        if number in (errno.EROFS, errno.EPERM):
+            return UserError(
+                f"{what}: it is write-protected", hint="move the lock switch of the card's adapter"
+            )
+        if number == errno.EACCES:
+            return UserError(f"{what}: permission denied", hint="run it with sudo")
+        if number == errno.EBUSY:
+            return UserError(
+                f"{what}: it is in use", hint="unmount what is on it, and close other programs"
+            )
+        return UserError(f"{what}: {error.strerror}")
+
+
+@contextmanager
+def open_card(path: Path, *, write: bool) -> Iterator[Card]:
+    card = Card(path, write=write)
+    try:
+        yield card
+    finally:
+        card.close()

@@ -62,15 +62,15 @@ def read_env(data: bytes) -> dict[str, str]:
     return variables
 
 
-def find_env(data: bytes) -> tuple[dict[str, str], int]:
-    """Variables and size of the environment at the start of ``data`` (an image or a card).
+def find_env(data: bytes) -> dict[str, str]:
+    """The variables of the environment at the start of ``data`` (an image or a card).
 
     The size is not written anywhere: it is the one for which the CRC holds.
     Raises UserError when it holds for none, saying what the data look like instead.
     """
     for size in KNOWN_SIZES:
         if len(data) >= size and zlib.crc32(data[4:size]) == struct.unpack_from("<I", data)[0]:
-            return read_env(data[:size]), size
+            return read_env(data[:size])
     raise UserError(f"there is no valid boot environment at its start{_looks_like(data)}")
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import lzma
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,16 +15,15 @@ from typing import Protocol
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.card.bmap import Bmap, read_bmap
+from pico_image.card.blocks import CHUNK, Bmap, Slice, file_size, read_bmap
 from pico_image.card.compose import check_part
-from pico_image.card.env import find_env, layout_of
-from pico_image.card.region import Region, file_size
-from pico_image.card.sums import NAME as SUMS
-from pico_image.card.sums import read_sums
+from pico_image.card.env import find_env, layout_of, read_env
 from pico_image.config.partitions import PartitionTable
 
+BUILD_INFO = "build-info.json"
 COMPRESSED = (".zst", ".xz", ".gz")
-CHUNK = 4 << 20
+#: The largest environment that there is lies in so many first bytes.
+HEAD = 1 << 18
 
 
 class Readable(Protocol):
@@ -62,14 +61,14 @@ def open_image(path: Path) -> ImageFile:
         path = path / "sdcard.img"
     try:
         with reading(path) as stream:
-            head = _read_up_to(stream, 1 << 18)
+            head = _read_up_to(stream, HEAD)
     except OSError as error:
         raise UserError(
             f"cannot read the card image {path}: {error.strerror or error}",
             hint="build one with: invoke build-image",
         ) from error
     try:
-        variables, _ = find_env(head)
+        variables = find_env(head)
         table = layout_of(variables, str(path))
     except UserError as error:
         raise UserError(f"{path} is no card image: {error.message}", hint=error.hint) from error
@@ -90,19 +89,18 @@ def open_image(path: Path) -> ImageFile:
 def check_whole(path: Path, table: PartitionTable, size: int) -> None:
     """Raise UserError when the image ends inside a file system, or before its last parts."""
     for part in table:
-        region = Region(path, part.offset, part.size)
-        length = region.length()
+        content = Slice(path, part.offset, part.size)
+        length = content.length()
         if part.size is None or length == part.size:
             continue
-        head = region.read(0, 2048)
         if length == 0 and not _may_be_absent(part.name, table):
             raise UserError(
                 f"{path} is cut short: it ends at byte {size} and its partition {part.name}"
                 f" begins at {part.offset}",
                 hint="copy or build the image again",
             )
-        if head:
-            check_part(part, region, length, head)
+        if length:
+            check_part(part, content)
 
 
 def _may_be_absent(name: str, table: PartitionTable) -> bool:
@@ -111,53 +109,116 @@ def _may_be_absent(name: str, table: PartitionTable) -> bool:
     return "rootfs" in names and names.index(name) > names.index("rootfs")
 
 
-def check_sums(console: Console, image: ImageFile) -> None:
-    """Read the image once and compare it with its block map, or else with SHA256SUMS.
+@dataclass(frozen=True)
+class Source:
+    """An image, a card or a folder of parts, to look into.
 
-    Raises UserError when it is damaged, so that no damaged image gets onto a card.
+    ``kind`` is image, device or folder; ``parts`` holds the parts that are there, by name.
     """
-    bmap = image.bmap
-    if bmap is not None and not image.compressed:
-        with (
-            image.path.open("rb") as stream,
-            console.progress(f"check {image.path.name}", bmap.mapped_bytes, "B") as bar,
-        ):
-            for item, (start, end) in zip(bmap.ranges, bmap.spans, strict=True):
-                digest = hashlib.sha256()
-                stream.seek(start)
-                while start < end and (data := stream.read(min(CHUNK, end - start))):
-                    digest.update(data)
-                    start += len(data)
-                    bar.advance(len(data))
-                if item.checksum and digest.hexdigest() != item.checksum:
-                    raise damaged(image.path, item.span(bmap.block_size, bmap.image_size))
-        return
-    sums = image.path.with_name(SUMS)
-    known = read_sums(sums).get(image.path.name) if sums.is_file() else None
-    if known is None:
-        console.warn(f"{image.path} has neither a block map nor a line in {SUMS} to check it by")
-        return
-    digest = hashlib.sha256()
-    with (
-        image.path.open("rb") as stream,
-        console.progress(f"check {image.path.name}", file_size(image.path), "B") as bar,
-    ):
-        while data := stream.read(CHUNK):
-            digest.update(data)
-            bar.advance(len(data))
-    if digest.hexdigest() != known:
+
+    path: Path
+    kind: str
+    size: int
+    variables: dict[str, str]
+    table: PartitionTable
+    parts: dict[str, Slice]
+    problems: tuple[str, ...] = ()
+
+
+def open_source(path: Path, layout: str | None = None) -> Source:
+    """Open any card image, card, or folder of partition images, ours or the vendor's.
+
+    ``layout`` replaces the partition string of an environment that is damaged or has none.
+    Raises UserError when it is none of the three, or names no layout.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    if stat.S_ISDIR(status.st_mode):
+        return _folder(path, layout)
+    if path.suffix in COMPRESSED:
         raise UserError(
-            f"{image.path} is damaged: its SHA-256 is not the one in {sums}",
-            hint="copy or build the image again",
+            f"{path} is compressed; only an unpacked image can be looked into",
+            hint=f"unpack it first: {'zstd -d' if path.suffix == '.zst' else 'unxz -k'} {path}",
         )
+    size = file_size(path)
+    try:
+        variables, table, problems = _read_head(Slice(path).read(0, HEAD), path, layout)
+    except UserError as error:
+        raise UserError(f"{path}: {error.message}", hint=error.hint) from error
+    parts = {part.name: Slice(path, part.offset, part.size) for part in table if part.offset < size}
+    kind = "device" if stat.S_ISBLK(status.st_mode) else "image"
+    return Source(path, kind, size, variables, table, parts, problems)
 
 
-def damaged(path: Path, span: tuple[int, int]) -> UserError:
-    return UserError(
-        f"{path} is damaged: bytes {span[0]} to {span[1] - 1} do not have the checksum"
-        " that its block map states",
-        hint="copy or build the image again",
-    )
+def _read_head(
+    head: bytes, path: Path, layout: str | None
+) -> tuple[dict[str, str], PartitionTable, tuple[str, ...]]:
+    try:
+        variables = find_env(head)
+    except UserError as error:
+        if layout is None:
+            raise
+        return {}, PartitionTable.parse(layout), (error.message,)
+    table = PartitionTable.parse(layout) if layout else layout_of(variables, str(path))
+    return variables, table, ()
+
+
+def _folder(folder: Path, layout: str | None) -> Source:
+    env, text = folder / "env.img", folder / ".env.txt"
+    problems: list[str] = []
+    variables: dict[str, str] = {}
+    # The vendor's build.sh cuts .env.txt short on every call (facts: section 7), so env.img wins.
+    if env.is_file():
+        try:
+            variables = read_env(env.read_bytes())
+        except UserError as error:
+            if layout is None:
+                raise UserError(f"{env}: {error.message}", hint=error.hint) from error
+            problems.append(f"env.img: {error.message}")
+        if text.is_file() and parse_env_text(text) != variables:
+            problems.append(".env.txt does not say what env.img says; env.img is what boots")
+    elif text.is_file():
+        variables = parse_env_text(text)
+        problems.append("there is no env.img; the layout is taken from .env.txt")
+    elif layout is None:
+        raise UserError(
+            f"{folder} holds neither env.img nor .env.txt, so it is not a folder of a card's parts",
+            hint="name an image, or a folder such as out/VARIANT/images or the SDK's output/image",
+        )
+    table = PartitionTable.parse(layout) if layout else layout_of(variables, str(folder))
+    parts = {}
+    for part in table:
+        if (path := folder / f"{part.name}.img").is_file():
+            parts[part.name] = Slice(path)
+        else:
+            problems.append(f"there is no {part.name}.img")
+    size = sum(part.length() for part in parts.values())
+    return Source(folder, "folder", size, variables, table, parts, tuple(problems))
+
+
+def build_info_path(image: Path) -> Path | None:
+    """The build-info.json that belongs to an image (or a folder of parts), if there is one."""
+    if image.is_dir():
+        candidates = [image / BUILD_INFO]
+    else:
+        candidates = [image.with_name(f"{image.name}.{BUILD_INFO}"), image.with_name(BUILD_INFO)]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def parse_env_text(path: Path) -> dict[str, str]:
+    """The variables of a ``.env.txt``. Raises UserError with FILE:LINE for a line without =."""
+    variables: dict[str, str] = {}
+    lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, separator, value = line.partition("=")
+        if not separator:
+            raise UserError(f"{path}:{number}: {line!r} is not NAME=VALUE")
+        variables[name] = value
+    return variables
 
 
 def _find_bmap(path: Path) -> Bmap | None:

@@ -1,30 +1,107 @@
-"""``verify IMAGE``: is everything beside an image, and in it, what its build wrote down?"""
+"""Is an image, and everything beside it, what its build wrote down? And ``SHA256SUMS`` itself.
+
+``SHA256SUMS`` has the form of coreutils' sha256sum.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, UserError
-from pico_image.base.files import sha256_file
-from pico_image.card.image_file import check_sums, open_image
-from pico_image.card.image_source import open_media
-from pico_image.card.inspection import build_info_path
-from pico_image.card.region import Region
-from pico_image.card.sums import NAME as SUMS
-from pico_image.card.sums import read_sums
+from pico_image.base.files import sha256_file, write_text
+from pico_image.card.blocks import Slice
+from pico_image.card.image_file import ImageFile, build_info_path, open_image, open_source
 
-CHUNK = 1 << 20
+SUMS = "SHA256SUMS"
+#: A signature of the sums, see pico_image.image.signing.
+SIGNATURE = f"{SUMS}.sig"
 
 
-def verify(console: Console, path: Path) -> dict[str, Any]:
+def write_sums(folder: Path, names: Iterable[str], known: Mapping[str, str] | None = None) -> Path:
+    """Write the sums of ``names`` in ``folder``; those in ``known`` are not computed again."""
+    have = known or {}
+    lines = [f"{have.get(name) or sha256_file(folder / name)}  {name}\n" for name in sorted(names)]
+    path = folder / SUMS
+    text = "".join(lines)
+    if not path.is_file() or path.read_bytes() != text.encode():
+        # A signature of other sums would read as a forgery.
+        (folder / SIGNATURE).unlink(missing_ok=True)
+    write_text(path, text)
+    return path
+
+
+def read_sums(path: Path) -> dict[str, str]:
+    """File name to hex SHA-256. Raises UserError for a line that is none of sha256sum's."""
+    sums: dict[str, str] = {}
+    text = path.read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), 1):
+        match = re.fullmatch(r"([0-9a-fA-F]{64})[ ][ *](.+)", line)
+        if match is None:
+            raise UserError(f"{path}:{number}: not a line of sha256sum: {line[:80]!r}")
+        sums[match[2]] = match[1].lower()
+    return sums
+
+
+def update_sums(folder: Path, names: Iterable[str], known: Mapping[str, str]) -> Path:
+    """Like write_sums(), keeping the lines of other files that are still there."""
+    path = folder / SUMS
+    others = read_sums(path) if path.is_file() else {}
+    changed = set(names)
+    kept = {
+        name: total
+        for name, total in others.items()
+        if name not in changed and (folder / name).is_file()
+    }
+    return write_sums(folder, [*changed, *kept], {**kept, **known})
+
+
+def check_sums(console: Console, image: ImageFile) -> None:
+    """Read the image once and compare it with its block map, or else with SHA256SUMS.
+
+    Raises UserError when it is damaged, so that no damaged image gets onto a card.
+    """
+    bmap = image.bmap
+    if bmap is not None and not image.compressed:
+        with console.progress(f"check {image.path.name}", bmap.mapped_bytes, "B") as bar:
+            for item, (start, end) in zip(bmap.ranges, bmap.spans, strict=True):
+                digest = Slice(image.path, start, end - start).sha256(bar)
+                if item.checksum and digest != item.checksum:
+                    raise damaged(image.path, (start, end))
+        return
+    sums = image.path.with_name(SUMS)
+    known = read_sums(sums).get(image.path.name) if sums.is_file() else None
+    if known is None:
+        console.warn(f"{image.path} has neither a block map nor a line in {SUMS} to check it by")
+        return
+    whole = Slice(image.path)
+    with console.progress(f"check {image.path.name}", whole.length(), "B") as bar:
+        digest = whole.sha256(bar)
+    if digest != known:
+        raise UserError(
+            f"{image.path} is damaged: its SHA-256 is not the one in {sums}",
+            hint="copy or build the image again",
+        )
+
+
+def damaged(path: Path, span: tuple[int, int]) -> UserError:
+    return UserError(
+        f"{path} is damaged: bytes {span[0]} to {span[1] - 1} do not have the checksum"
+        " that its block map states",
+        hint="copy or build the image again",
+    )
+
+
+def verify(console: Console, path: Path) -> list[str]:
     """Check an image (or the folder that holds it) against SHA256SUMS, bmap and build-info.json.
 
-    Returns ``{"checked": [...]}``, what was compared. Raises CheckFailed naming everything
-    that differs, UserError when there is nothing to check by or it cannot be read.
+    Returns what was compared. Raises CheckFailed naming everything that differs, UserError when
+    there is nothing to check by or it cannot be read.
     """
     folder = path if path.is_dir() else path.parent
     image = path / "sdcard.img" if path.is_dir() else path
@@ -49,19 +126,19 @@ def verify(console: Console, path: Path) -> dict[str, Any]:
     if info is not None:
         with console.step(f"compare with {info}"):
             _parts(image, info, checked, wrong)
-    source = open_image(image) if not wrong else None
-    if source is not None and source.bmap is not None:
-        checked.append(f"{image.name} with its block map")
-        check_sums(console, source)
     if wrong:
         raise CheckFailed(f"{path} is not what was built:\n" + "\n".join(f"  {x}" for x in wrong))
+    opened = open_image(image)
+    if opened.bmap is not None:
+        checked.append(f"{image.name} with its block map")
+        check_sums(console, opened)
     if not checked:
         raise UserError(
             f"there is nothing to check {path} by: no {SUMS}, block map or build-info.json"
             " beside it",
             hint="copy these files together with the image",
         )
-    return {"path": str(path), "checked": checked}
+    return checked
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -79,24 +156,12 @@ def _parts(image: Path, info: Path, checked: list[str], wrong: list[str]) -> Non
     """The slots of the image against the parts that the build wrote down."""
     if image.suffix != ".img":
         return
-    media = open_media(image)
+    source = open_source(image)
     for name, entry in _load(info).items():
         checked.append(f"{name} in {image.name} with {info.name}")
-        region = media.parts.get(name)
+        part = source.parts.get(name)
         size = int(entry["bytes"])
-        if region is None or region.length() < size:
+        if part is None or part.length() < size:
             wrong.append(f"{name} is not in {image.name}, or not whole")
-        elif sha256_region(Region(region.path, region.offset, size)) != entry["sha256"]:
+        elif replace(part, size=size).sha256() != entry["sha256"]:
             wrong.append(f"{name} in {image.name} is not the one in {info.name}")
-
-
-def sha256_region(region: Region) -> str:
-    """Hex SHA-256 of a region's bytes."""
-    digest = hashlib.sha256()
-    left = region.length()
-    with region.path.open("rb") as stream:
-        stream.seek(region.offset)
-        while left > 0 and (data := stream.read(min(CHUNK, left))):
-            digest.update(data)
-            left -= len(data)
-    return digest.hexdigest()

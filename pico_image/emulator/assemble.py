@@ -220,40 +220,24 @@ class _Maker:
             if self.keys:
                 dropbear.install(root, base["dropbear"], self.keys)
                 modes.update(dropbear.MODES)
-            filesystem.make(
-                self.console,
-                root,
-                image,
-                label="rootfs",
-                slot_size=self._slot("rootfs"),
-                epoch=self.epoch,
-                shrink=True,
-                modes=modes,
-            )
+            volume = filesystem.Volume("rootfs", self._slot("rootfs"), shrink=True, modes=modes)
+            filesystem.make(self.console, root, image, volume, self.epoch)
 
     def _make_empty(self, name: str, folder: str, image: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=self.images) as scratch:
             (Path(scratch) / folder).mkdir(parents=True)
-            filesystem.make(
-                self.console,
-                Path(scratch),
-                image,
-                label=name,
-                slot_size=self._slot(name),
-                epoch=self.epoch,
-            )
+            volume = filesystem.Volume(name, self._slot(name))
+            filesystem.make(self.console, Path(scratch), image, volume, self.epoch)
 
     def _make_boot(self, image: Path, base: Mapping[str, Path]) -> None:
         release = (base["kernel"] / "release").read_text(encoding="ascii").strip()
-        fit.make(
-            self.console,
-            base["kernel"] / "zImage",
-            base["initramfs"] / "initramfs.cpio.gz",
-            image,
+        files = fit.BootFiles(
+            kernel=base["kernel"] / "zImage",
+            ramdisk=base["initramfs"] / "initramfs.cpio.gz",
             description=f"emulator: Linux {release} for QEMU's virt machine",
             kernel_description=f"Linux {release} (Debian)",
-            epoch=self.epoch,
         )
+        fit.make(self.console, files, image, self.epoch)
 
     def _make_env(self, image: Path) -> None:
         variables = self._variables()

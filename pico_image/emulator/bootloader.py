@@ -16,8 +16,8 @@ from pathlib import Path
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.card import filesystem, fit
-from pico_image.card.env import find_env, layout_of
-from pico_image.config.partitions import PartitionTable
+from pico_image.card.blocks import Slice
+from pico_image.card.image_file import Source, open_source
 
 #: What the boards' device tree puts on the command line, for this machine. A panic ends QEMU
 #: (-no-reboot). Without cma=0 Debian's kernel sets 16 MiB apart that no kernel allocation gets.
@@ -39,7 +39,7 @@ def working_copy(image: Path, folder: Path) -> Path:
     QEMU takes only powers of two as card sizes; the copy's size is the next one above the end
     of the layout. Raises UserError when ``image`` is no card image or the disk is full.
     """
-    table = read_table(image)
+    table = read_card(image).table
     end = max([image.stat().st_size, *(part.end or 0 for part in table)])
     card = folder / "card.img"
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,51 +64,44 @@ def working_copy(image: Path, folder: Path) -> Path:
     return card
 
 
-def read_table(image: Path) -> PartitionTable:
-    """The layout that an image's own ``env`` announces. Raises UserError when it has none."""
-    return layout_of(_read_variables(image), image.name)
-
-
-def _read_variables(image: Path) -> dict[str, str]:
+def read_card(image: Path) -> Source:
+    """The layout and parts that an image's own ``env`` announces. Raises UserError without one."""
     try:
-        with image.open("rb") as stream:
-            head = stream.read(0x40000)
-    except OSError as error:
-        raise UserError(f"could not read the image {image}: {error.strerror}") from error
-    try:
-        return find_env(head)[0]
+        return open_source(image)
     except UserError as error:
-        raise UserError(f"{image} cannot be booted: {error.message}", hint=error.hint) from error
+        raise UserError(f"it cannot be booted: {error.message}", hint=error.hint) from error
 
 
-def read_partition_file(console: Console, image: Path, partition: str, path: str) -> bytes:
+def read_partition_file(image: Path, partition: str, path: str) -> bytes:
     """A file out of one partition of a card image, without root."""
-    return filesystem.read_file(console, image, path, offset=read_table(image)[partition].offset)
+    return filesystem.read_file(_part(read_card(image), partition), path)
 
 
-def list_partition_folder(console: Console, image: Path, partition: str, path: str) -> list[str]:
-    """Names in a folder of one partition of a card image, without root."""
-    return filesystem.list_folder(console, image, path, offset=read_table(image)[partition].offset)
+def _part(source: Source, name: str) -> Slice:
+    offset = source.table[name].offset
+    if name not in source.parts:
+        raise UserError(f"{source.path} is cut short: {name} begins at byte {offset}")
+    return source.parts[name]
 
 
 def load(console: Console, card: Path, folder: Path) -> Loaded:
     """Do the boot loader's work: kernel, initramfs and command line out of the card's bytes."""
-    variables = _read_variables(card)
-    boot = read_table(card)["boot"]
-    image = folder / "boot.img"
-    with card.open("rb") as stream:
-        stream.seek(boot.offset)
-        head = stream.read(8)
-        # A FIT states its own length after the magic; the slot is larger than the image.
-        length = min(int.from_bytes(head[4:8], "big"), boot.size or 0)
-        stream.seek(boot.offset)
-        image.write_bytes(stream.read(max(length, 8)))
-    console.log(f"boot: {length} bytes at {boot.offset} of {card}")
-    found = fit.extract(console, image, folder)
-    for name in ("kernel", "ramdisk"):
-        if name not in found:
-            raise UserError(f"the boot image of {card} has no {name}")
-    line = " ".join(
-        [ARGUMENTS, f"blkdevparts={variables['blkdevparts']}", variables.get("sys_bootargs", "")]
-    )
-    return Loaded(found["kernel"], found["ramdisk"], " ".join(line.split()))
+    source = read_card(card)
+    part = _part(source, "boot")
+    boot = fit.read(part)
+    if boot is None:
+        raise UserError(
+            f"the boot partition of {card} holds no FIT boot image",
+            hint="the image is damaged, or its partition string does not belong to it",
+        )
+    console.log(f"boot: {boot.size} bytes of {part}")
+    loaded = Loaded(folder / "kernel", folder / "ramdisk", _command_line(source))
+    loaded.kernel.write_bytes(boot.content("kernel"))
+    loaded.ramdisk.write_bytes(boot.content("ramdisk"))
+    return loaded
+
+
+def _command_line(source: Source) -> str:
+    variables = source.variables
+    words = [ARGUMENTS, f"blkdevparts={variables['blkdevparts']}"]
+    return " ".join(" ".join([*words, variables.get("sys_bootargs", "")]).split())

@@ -18,7 +18,7 @@ from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import write_text
 from pico_image.card.compose import compose
-from pico_image.card.sums import write_sums
+from pico_image.card.verify import write_sums
 from pico_image.config.configuration import Config
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.schema import Variant

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from pico_image.base.errors import CheckFailed, UserError
 from pico_image.base.files import atomic_write
-from pico_image.card.sums import NAME as SUMS
-from pico_image.card.sums import SIGNATURE, read_sums
+from pico_image.card.verify import SIGNATURE, SUMS, read_sums
 
 #: A signature made for something else by the same key does not count.
 NAMESPACE = "luckfox-pico-npu"

@@ -14,6 +14,8 @@ from pathlib import Path, PurePosixPath
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import output_dir
+from pico_image.card import filesystem
+from pico_image.card.blocks import Slice
 from pico_image.config.configuration import Config
 
 #: Who installed what nobody's list names: the skeleton, the overlay, the SDK's firmware stage.
@@ -171,13 +173,9 @@ def _files(console: Console, rootfs: Path) -> Iterator[tuple[str, int, bytes, bo
     elif not rootfs.is_file():
         raise UserError(f"there is no root file system at {rootfs}", hint="build the image first")
     # Before the archive: an image begins with zeros, which tarfile takes for an empty one.
-    elif _is_ext4(rootfs):
+    elif filesystem.read_superblock(image := Slice(rootfs)):
         with tempfile.TemporaryDirectory() as folder:
-            console.run(
-                ["debugfs", "-R", f'rdump / "{folder}"', rootfs],
-                what=f"read the files of {rootfs.name}",
-                hint="apt-get install e2fsprogs",
-            )
+            filesystem.extract(image, Path(folder))
             yield from _walk(Path(folder))
     elif tarfile.is_tarfile(rootfs):
         with tarfile.open(rootfs) as archive:
@@ -192,12 +190,6 @@ def _files(console: Console, rootfs: Path) -> Iterator[tuple[str, int, bytes, bo
             f"{rootfs} is neither a folder, nor a tar archive, nor an ext4 image",
             hint="give rootfs.img, rootfs.tar or a folder",
         )
-
-
-def _is_ext4(path: Path) -> bool:
-    with path.open("rb") as stream:
-        stream.seek(0x438)
-        return stream.read(2) == b"\x53\xef"
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, int, bytes, bool]]:

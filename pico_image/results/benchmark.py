@@ -84,7 +84,7 @@ def in_emulator(
         if match["reason"]:
             raise CheckFailed(f"the benchmark failed: {match['reason'].strip()}\n{table}")
         name = match["path"]
-        raw = read_partition_file(console, card, "userdata", name.removeprefix("/userdata"))
+        raw = read_partition_file(card, "userdata", name.removeprefix("/userdata"))
     try:
         result = json.loads(raw)
     except ValueError as error:

@@ -34,24 +34,23 @@ def inspect_image(
     json: bool = False,
 ) -> None:
     """Read an image back: partitions, environment, file systems, versions."""
-    from pico_image.card import extract as extracting
-    from pico_image.card import inspection
-    from pico_image.card.describe import describe, describe_diff
+    from pico_image.card import contents
+    from pico_image.card import repack as repacking
 
     if diff:
-        found = extracting.diff_images(Console(), Path(image), Path(diff), files=files)
-        show(found) if json else print(describe_diff(found))
-        if not found["same"]:
+        difference = contents.diff_images(Console(), Path(image), Path(diff), files=files)
+        show(difference) if json else print(contents.describe_diff(difference))
+        if not difference["same"]:
             raise CheckFailed("the two differ")
         return
     if extract:
-        made = extracting.extract(
+        images = repacking.extract(
             Console(), Path(image), Path(extract), files=files, layout=layout or None
         )
-        print("\n".join(map(str, made)))
+        print("\n".join(map(str, images)))
         return
-    report = inspection.inspect_image(Path(image), layout=layout or None, files=files)
-    show(report) if json else print(describe(report))
+    report = contents.inspect_image(Path(image), layout=layout or None, files=files)
+    show(report) if json else print(contents.describe(report))
     if report["problems"]:
         raise UserError(
             f"{image} is damaged or incomplete: {'; '.join(report['problems'])}",
@@ -90,17 +89,15 @@ def repack(
 
     start = Path(source) if source else build.existing_images(variant)
     folder = start if start.is_dir() else start.parent
-    made = repacking.repack(
-        Console(),
-        start,
-        Path(output) if output else folder / "sdcard.img",
+    changes = repacking.Changes(
         cma=cma or None,
         sizes=dict(pairs(size)),
         set_arguments=set,
         drop_arguments=drop,
         layout=layout or None,
     )
-    print(f"image: {made.image}")
+    out = Path(output) if output else folder / "sdcard.img"
+    print(f"image: {repacking.repack(Console(), start, out, changes).image}")
 
 
 @task(
@@ -118,7 +115,7 @@ def verify(_: Context, image: str, signers: str = "") -> None:
 
     if signers:
         print(f"ok  signed by {signing.verify(Path(image), Path(signers))}")
-    for line in checking.verify(Console(), Path(image))["checked"]:
+    for line in checking.verify(Console(), Path(image)):
         print(f"ok  {line}")
 
 
@@ -174,14 +171,8 @@ def flash(
     # Without a device the cards are listed, whether an image was built or not.
     named = image or not device
     source = Path(image) if named else build.existing_images(variant)
-    done = flashing.flash(
-        Console(),
-        source,
-        device or None,
-        verify=verify,
-        verify_only=verify_only,
-        yes=yes,
-        full=full,
-        allow=allow,
+    options = flashing.Options(
+        verify=verify, verify_only=verify_only, yes=yes, full=full, allow=allow
     )
+    done = flashing.flash(Console(), source, device or None, options)
     print(f"{done.device}: {done.written} bytes written, {done.verified} compared")

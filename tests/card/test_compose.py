@@ -11,11 +11,10 @@ import pytest
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import sha256_file
-from pico_image.card.bmap import read_bmap
+from pico_image.card.blocks import Slice, data_spans, read_bmap, zero_runs
 from pico_image.card.compose import compose
 from pico_image.card.env import env_image
-from pico_image.card.extents import data_spans, free_spans, zero_runs
-from pico_image.card.region import Region
+from pico_image.card.filesystem import free_spans
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.target import boot_variables
 
@@ -281,4 +280,4 @@ def test_spans_of_a_sparse_file(tmp_path: Path) -> None:
         stream.write(b"x" * 4096)
     with path.open("rb") as stream:
         assert data_spans(stream.fileno(), 0, 1 << 20) == [(65536, 69632)]
-    assert free_spans(Region(path)) == []
+    assert free_spans(Slice(path)) == []

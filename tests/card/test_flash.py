@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 import os
 import random
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, UserError
 from pico_image.card.compose import Composed, compose
 from pico_image.card.env import env_image
-from pico_image.card.flash import flash
-from pico_image.card.sums import write_sums
+from pico_image.card.flash import Options, flash
+from pico_image.card.verify import write_sums
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.target import boot_variables
 
@@ -90,15 +91,15 @@ def same(image: Composed, card: Path) -> None:
 
 def test_a_loop_device_gets_exactly_what_is_mapped(image: Composed, backing: Path) -> None:
     with loop(backing) as device:
-        done = flash(Console(), image.image, device, yes=True, allow=FORCE)
+        done = flash(Console(), image.image, device, Options(yes=True, allow=FORCE))
         assert done.verified == done.written == image.bmap.mapped_bytes
-        flash(Console(), image.image, device, verify_only=True)
+        flash(Console(), image.image, device, Options(verify_only=True))
     same(image, backing)
 
 
 def test_a_file_system_that_was_flashed_is_sound(image: Composed, backing: Path) -> None:
     """The gaps held 0xa5 before: what ext4 takes for zero has to be written as zero."""
-    flash(Console(), image.image, str(backing), yes=True)
+    flash(Console(), image.image, str(backing), Options(yes=True))
     for name in ("oem", "userdata", "rootfs"):
         table = PartitionTable.parse(helpers.LAYOUT)
         size = 9 << 20 if name == "rootfs" else table[name].size or 0
@@ -112,7 +113,7 @@ def test_a_file_system_that_was_flashed_is_sound(image: Composed, backing: Path)
 
 
 def test_full_writes_the_gaps_too(image: Composed, backing: Path) -> None:
-    flash(Console(), image.image, str(backing), yes=True, full=True)
+    flash(Console(), image.image, str(backing), Options(yes=True, full=True))
     wanted = image.image.read_bytes()
     assert backing.read_bytes() == wanted + b"\xa5" * (CARD - len(wanted))
 
@@ -132,18 +133,18 @@ def test_compressed_images_are_written(
         packed.write_bytes(gzip.compress(data, 1))
     if mapped:
         shutil.copy(image.bmap_path, tmp_path)
-    done = flash(Console(), packed, str(backing), yes=True)
+    done = flash(Console(), packed, str(backing), Options(yes=True))
     assert done.image_size == len(data)
     if mapped:
         same(image, backing)
     else:
         assert backing.read_bytes().startswith(data)
-    flash(Console(), packed, str(backing), verify_only=True)
+    flash(Console(), packed, str(backing), Options(verify_only=True))
 
     before = backing.read_bytes()
     packed.write_bytes(packed.read_bytes()[:-5000])
     with pytest.raises(UserError, match="cannot be decompressed"):
-        flash(Console(), packed, str(backing), yes=True)
+        flash(Console(), packed, str(backing), Options(yes=True))
     assert len(backing.read_bytes()) == len(before)
 
 
@@ -154,18 +155,18 @@ def test_a_compressed_image_is_checked_by_its_sum_before_it_is_written(
     packed.write_bytes(lzma.compress(image.image.read_bytes(), preset=0))
     shutil.copy(image.bmap_path, tmp_path)
     write_sums(tmp_path, [packed.name])
-    flash(Console(), packed, str(backing), yes=True)
+    flash(Console(), packed, str(backing), Options(yes=True))
     before = backing.read_bytes()
     raw = bytearray(packed.read_bytes())
     raw[len(raw) // 2] ^= 1
     packed.write_bytes(raw)
     with pytest.raises(UserError, match="SHA-256"):
-        flash(Console(), packed, str(backing), yes=True)
+        flash(Console(), packed, str(backing), Options(yes=True))
     assert backing.read_bytes() == before
 
 
 def test_any_single_flipped_byte_is_found(image: Composed, backing: Path) -> None:
-    flash(Console(), image.image, str(backing), yes=True)
+    flash(Console(), image.image, str(backing), Options(yes=True))
     choose = random.Random(6)
     spans = image.bmap.spans
     places = [spans[0][0], spans[0][1] - 1, spans[-1][0], spans[-1][1] - 1]
@@ -178,31 +179,31 @@ def test_any_single_flipped_byte_is_found(image: Composed, backing: Path) -> Non
             stream.write(bytes([right[0] ^ (1 << choose.randrange(8))]))
             stream.flush()
             with pytest.raises(CheckFailed, match=f"first wrong byte is at {place}") as caught:
-                flash(Console(), image.image, str(backing), verify_only=True)
+                flash(Console(), image.image, str(backing), Options(verify_only=True))
             assert caught.value.exit_code == 1
             stream.seek(place)
             stream.write(right)
             stream.flush()
-    flash(Console(), image.image, str(backing), verify_only=True)
+    flash(Console(), image.image, str(backing), Options(verify_only=True))
 
 
 def test_a_full_verification_finds_flips_in_the_gaps(image: Composed, backing: Path) -> None:
-    flash(Console(), image.image, str(backing), yes=True, full=True)
+    flash(Console(), image.image, str(backing), Options(yes=True, full=True))
     gap = next(end for (_, end) in image.bmap.spans if end < image.size)
     with backing.open("r+b") as stream:
         stream.seek(gap)
         stream.write(b"\x01")
     with pytest.raises(CheckFailed, match=f"first wrong byte is at {gap}"):
-        flash(Console(), image.image, str(backing), verify_only=True, full=True)
+        flash(Console(), image.image, str(backing), Options(verify_only=True, full=True))
 
 
 def test_verification_names_the_partition(image: Composed, backing: Path) -> None:
-    flash(Console(), image.image, str(backing), yes=True)
+    flash(Console(), image.image, str(backing), Options(yes=True))
     with backing.open("r+b") as stream:
         stream.seek(PartitionTable.parse(helpers.LAYOUT)["boot"].offset + 9)
         stream.write(b"xyz")
     with pytest.raises(CheckFailed, match="differs in boot;"):
-        flash(Console(), image.image, str(backing), verify_only=True)
+        flash(Console(), image.image, str(backing), Options(verify_only=True))
 
 
 def refused(
@@ -210,7 +211,7 @@ def refused(
 ) -> UserError:
     before = card.read_bytes() if card else b""
     with pytest.raises(UserError, match=words) as caught:
-        flash(Console(), image, device, **{"yes": True, **options})  # type: ignore[arg-type]
+        flash(Console(), image, device, Options(**{"yes": True, **options}))  # type: ignore[arg-type]
     assert caught.value.exit_code == 2
     if card:
         assert card.read_bytes() == before, "something was written"
@@ -240,7 +241,7 @@ def test_a_mounted_device_is_refused_unless_named(
         error = refused(image.image, device, f"is mounted at {folder}", allow=FORCE)
         assert "unmount it first" in str(error)
         assert (folder / "a").read_bytes() == b"b"
-        flash(Console(), image.image, device, yes=True, allow=[*FORCE, "mounted"])
+        flash(Console(), image.image, device, Options(yes=True, allow=[*FORCE, "mounted"]))
         assert not os.path.ismount(folder)
 
 
@@ -270,7 +271,7 @@ def test_a_small_card_is_refused(image: Composed, tmp_path: Path) -> None:
         refused(image.image, device, "the image needs", card, allow=FORCE)
     refused(image.image, str(card), "smaller than the image", card, verify_only=True)
     card.write_bytes(bytes(image.size))
-    flash(Console(), image.image, str(card), yes=True)
+    flash(Console(), image.image, str(card), Options(yes=True))
 
 
 def test_a_write_protected_device_is_refused(image: Composed, backing: Path) -> None:
@@ -303,7 +304,7 @@ def test_a_device_that_fails_while_it_is_written(image: Composed, tmp_path: Path
 
 def test_a_device_that_goes_away_while_it_is_read(image: Composed, backing: Path) -> None:
     with loop(backing) as device:
-        flash(Console(), image.image, device, yes=True, allow=FORCE)
+        flash(Console(), image.image, device, Options(yes=True, allow=FORCE))
         os.truncate(backing, 1 << 20)  # the kernel gives EIO beyond, as for a card pulled out
         refused(image.image, device, "failed or went away at byte", verify_only=True)
 
@@ -364,25 +365,26 @@ def test_an_emulators_image_does_not_get_onto_a_card(image: Composed, tmp_path: 
 
 
 def test_nothing_is_written_without_a_yes(
-    image: Composed, backing: Path, monkeypatch: pytest.MonkeyPatch
+    image: Composed,
+    backing: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    asked: list[str] = []
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
 
-    def answer(word: bool) -> Callable[[str], bool]:
-        def reply(question: str) -> bool:
-            asked.append(question)
-            return word
-
-        return reply
-
-    refused(image.image, str(backing), "did not say yes", backing, yes=False, confirm=answer(False))
-    assert f"to {backing}" in asked[0]
-    assert "All that is on it will be lost" in asked[0]
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    refused(image.image, str(backing), "did not say yes", backing, yes=False)
+    question = capsys.readouterr().err
+    assert f"to {backing}" in question
+    assert "All that is on it will be lost" in question
     with Path(os.devnull).open() as nothing:
         monkeypatch.setattr("sys.stdin", nothing)
         error = refused(image.image, str(backing), "no terminal", backing, yes=False)
     assert "--yes" in str(error)
-    flash(Console(), image.image, str(backing), confirm=answer(True))
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    flash(Console(), image.image, str(backing))
     same(image, backing)
 
 
@@ -393,7 +395,7 @@ def test_without_a_device_the_cards_are_listed(image: Composed) -> None:
 
 
 def test_a_folder_stands_for_the_image_in_it(image: Composed, backing: Path) -> None:
-    flash(Console(), image.image.parent, str(backing), yes=True)
+    flash(Console(), image.image.parent, str(backing), Options(yes=True))
     same(image, backing)
 
 
@@ -404,6 +406,6 @@ def test_an_image_that_is_no_multiple_of_a_sector_is_padded(tmp_path: Path, back
     foreign = tmp_path / "foreign.img"
     foreign.write_bytes(head + os.urandom(5001))
     with loop(backing) as device:
-        done = flash(Console(), foreign, device, yes=True, allow=FORCE)
+        done = flash(Console(), foreign, device, Options(yes=True, allow=FORCE))
         assert done.verified == 32768 + 5001
     assert backing.read_bytes()[: 32768 + 5001] == foreign.read_bytes()

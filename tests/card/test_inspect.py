@@ -17,15 +17,19 @@ from hypothesis import strategies as st
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
+from pico_image.card import fit
+from pico_image.card.blocks import Slice
 from pico_image.card.compose import compose
-from pico_image.card.content import list_files
-from pico_image.card.describe import describe, describe_diff
+from pico_image.card.contents import (
+    _kernel_version,
+    describe,
+    describe_diff,
+    diff_images,
+    inspect_image,
+)
 from pico_image.card.env import env_image, env_text
-from pico_image.card.extract import diff_images, extract
-from pico_image.card.fit_reader import describe_fit, image_data, read_tree
-from pico_image.card.inspection import _kernel_version, inspect_image
-from pico_image.card.region import Region
-from pico_image.card.superblock import read_superblock
+from pico_image.card.filesystem import list_files, read_superblock
+from pico_image.card.repack import extract
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.target import boot_variables
 
@@ -119,9 +123,28 @@ def test_our_image_is_read_back(made: Made) -> None:
     assert "test FIT" in text
 
 
+@pytest.mark.parametrize("name", ["with space", 'quo"te', "que?stion"])
+def test_versions_are_found_whatever_the_temporary_folder_is_called(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Variant and version were lost without a word where TMPDIR had a space."""
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    image = folder / "sdcard.img"
+    os.link(made[2], image)
+    report = inspect_image(image, files=True)
+    assert report["versions"]["image variant"] == "test"
+    names = part(report, "rootfs")["content"]["files"]
+    assert any(line.endswith(" /etc/hostname") for line in names)
+    extract(Console(), image, folder / "out", files=True)
+    assert (folder / "out/rootfs/etc/hostname").read_text() == "pico\n"
+    assert diff_images(Console(), image, folder / "out")["same"]
+
+
 def test_the_superblock_is_what_dumpe2fs_says(made: Made) -> None:
     parts, _, _ = made
-    block = read_superblock(parts["rootfs"].read_bytes()[:2048])
+    block = read_superblock(Slice(parts["rootfs"]))
     assert block is not None
     done = subprocess.run(
         [helpers.tool("dumpe2fs", "e2fsprogs"), "-h", parts["rootfs"]],
@@ -145,7 +168,9 @@ def test_a_fit_is_what_fdtget_says(tmp_path: Path, external: bool) -> None:
     path = tmp_path / "boot.img"
     make_fit(path, external)
     tool = helpers.tool("fdtget", "device-tree-compiler")
-    tree = read_tree(path.read_bytes())
+    tree = fit.read_tree(path.read_bytes())
+    boot = fit.read(Slice(path))
+    assert boot is not None
     names = subprocess.run(
         [tool, "-l", path, "/images"], capture_output=True, text=True, check=True
     ).stdout.split()
@@ -157,16 +182,18 @@ def test_a_fit_is_what_fdtget_says(tmp_path: Path, external: bool) -> None:
             ).stdout.strip()
             assert tree.children["images"].children[name].text(key) == said
         wanted = (path.with_suffix(".fit") / name).read_bytes()
-        assert image_data(Region(path), name) == wanted
-    report = describe_fit(Region(path))
-    assert report is not None
-    assert report["problems"] == []
-    assert report["size"] == path.stat().st_size - path.stat().st_size % 4 or external
+        assert boot.content(name) == wanted
+    assert boot.problems == ()
+    assert boot.size == path.stat().st_size - path.stat().st_size % 4 or external
     broken = bytearray(path.read_bytes())
     at = broken.index((path.with_suffix(".fit") / "fdt").read_bytes())
     broken[at + 5] ^= 1
     path.write_bytes(broken)
-    assert (describe_fit(Region(path)) or {})["problems"] == ["fdt: its crc32 is wrong"]
+    boot = fit.read(Slice(path))
+    assert boot is not None
+    assert boot.problems == ("fdt: its crc32 is wrong",)
+    with pytest.raises(UserError, match="fdt in the FIT"):
+        boot.content("fdt")
 
 
 @given(st.binary(max_size=400), st.integers(0, 3))
@@ -174,7 +201,7 @@ def test_arbitrary_bytes_are_no_fit_or_a_clear_error(data: bytes, form: int) -> 
     head = b"\xd0\x0d\xfe\xed" + (40 + len(data)).to_bytes(4, "big") + (40).to_bytes(4, "big")
     tree = head + (40 + len(data) // 2).to_bytes(4, "big") + bytes(24) + data
     try:
-        read_tree(tree if form else data)
+        fit.read_tree(tree if form else data)
     except UserError as error:
         assert "FIT" in error.message
 
@@ -337,5 +364,5 @@ def test_a_difference_is_named_down_to_the_file(made: Made, tmp_path: Path) -> N
 
 def test_names_with_blanks_are_listed(tmp_path: Path) -> None:
     image = helpers.ext4(tmp_path / "x.img", 2 << 20, {"a folder/a file": b"12345"})
-    found = {entry.path: entry.size for entry in list_files(Region(image))}
+    found = {entry.path: entry.size for entry in list_files(Slice(image))}
     assert found["/a folder/a file"] == 5

@@ -15,11 +15,10 @@ from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, UserError
 from pico_image.base.files import sha256_file
 from pico_image.card.compose import compose
+from pico_image.card.contents import inspect_image
 from pico_image.card.env import read_env
-from pico_image.card.inspection import inspect_image
-from pico_image.card.repack import cma_size, new_arguments, repack
-from pico_image.card.sums import read_sums, write_sums
-from pico_image.card.verify import verify
+from pico_image.card.repack import Changes, cma_size, repack
+from pico_image.card.verify import read_sums, verify, write_sums
 from pico_image.config.partitions import PartitionTable
 from pico_image.image import finish
 from pico_image.image.publish import compress, write_readme
@@ -65,20 +64,22 @@ def slot(image: Path, name: str) -> bytes:
 
 def test_the_npus_memory_is_changed_and_nothing_else(folder: Path, tmp_path: Path) -> None:
     image, out = folder / "sdcard.img", tmp_path / "new" / "small.img"
-    repack(Console(), image, out, cma="8M")
+    repack(Console(), image, out, Changes(cma="8M"))
     assert inspect_image(out)["cma"] == "8M"
     before, after = image.read_bytes(), out.read_bytes()
     assert before[0x8000:] == after[0x8000:]
     old, new = read_env(before[:0x8000]), read_env(after[:0x8000])
     assert new == {**old, "sys_bootargs": old["sys_bootargs"].replace("=24M", "=8M")}
-    assert verify(Console(), out)["checked"]
+    assert verify(Console(), out)
     assert inspect_image(out)["build_info"]["repacked"]["from"] == "sdcard.img"
     subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=out.parent, check=True)
 
 
 def test_partitions_move_and_keep_their_content(folder: Path, tmp_path: Path) -> None:
     image, out = folder / "sdcard.img", tmp_path / "moved.img"
-    repack(Console(), image, out, sizes={"oem": "6M", "rootfs": "1G"}, set_arguments=["quiet"])
+    repack(
+        Console(), image, out, Changes(sizes={"oem": "6M", "rootfs": "1G"}, set_arguments=["quiet"])
+    )
     report = inspect_image(out)
     assert report["problems"] == []
     sizes = {item["name"]: item["slot"] for item in report["partitions"]}
@@ -93,7 +94,7 @@ def test_partitions_move_and_keep_their_content(folder: Path, tmp_path: Path) ->
 
 def test_a_whole_new_layout_for_the_same_parts(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "stock.img"
-    repack(Console(), folder, out, layout=STOCK)
+    repack(Console(), folder, out, Changes(layout=STOCK))
     report = inspect_image(out)
     assert report["partitions"][6]["offset"] == 839680000
     assert report["problems"] == []
@@ -101,18 +102,18 @@ def test_a_whole_new_layout_for_the_same_parts(folder: Path, tmp_path: Path) -> 
 
 
 def test_an_image_is_repacked_in_place(folder: Path) -> None:
-    repack(Console(), folder, folder / "sdcard.img", cma="1M")
+    repack(Console(), folder, folder / "sdcard.img", Changes(cma="1M"))
     assert inspect_image(folder / "sdcard.img")["cma"] == "1M"
     assert inspect_image(folder)["cma"] == "1M"
     assert "rk_dma_heap_cma=1M" in (folder / ".env.txt").read_text(encoding="utf-8")
-    assert len(verify(Console(), folder)["checked"]) > 10
-    repack(Console(), folder / "sdcard.img", folder / "sdcard.img", cma="2M")
+    assert len(verify(Console(), folder)) > 10
+    repack(Console(), folder / "sdcard.img", folder / "sdcard.img", Changes(cma="2M"))
     assert inspect_image(folder / "sdcard.img")["cma"] == "2M"
 
 
 def refused(source: Path, out: Path, words: str, **changes: object) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        repack(Console(), source, out, **changes)  # type: ignore[arg-type]
+        repack(Console(), source, out, Changes(**changes))  # type: ignore[arg-type]
     assert caught.value.exit_code == 2
     assert not out.exists()
 
@@ -135,10 +136,11 @@ def test_what_cannot_be_is_refused(folder: Path, tmp_path: Path) -> None:
 
 def test_arguments_are_set_in_place() -> None:
     text = " root=/dev/mmcblk1p7 rk_dma_heap_cma=24M quiet"
-    assert new_arguments(text, "8M", [], []) == " root=/dev/mmcblk1p7 rk_dma_heap_cma=8M quiet"
-    assert new_arguments(text, None, ["loglevel=4"], ["quiet"]).endswith("cma=24M loglevel=4")
-    assert new_arguments("", "1M", [], []) == " rk_dma_heap_cma=1M"
-    assert new_arguments(" a=1 b a=2", None, ["a=3"], []) == " a=3 b"
+    assert Changes(cma="8M").arguments(text) == " root=/dev/mmcblk1p7 rk_dma_heap_cma=8M quiet"
+    changes = Changes(set_arguments=["loglevel=4"], drop_arguments=["quiet"])
+    assert changes.arguments(text).endswith("cma=24M loglevel=4")
+    assert Changes(cma="1M").arguments("") == " rk_dma_heap_cma=1M"
+    assert Changes(set_arguments=["a=3"]).arguments(" a=1 b a=2") == " a=3 b"
 
 
 @pytest.mark.parametrize(("text", "size"), [("8M", "8M"), ("0x800000", "8M"), ("8192k", "8M")])
@@ -147,7 +149,7 @@ def test_the_npus_memory_may_be_written_in_any_unit(text: str, size: str) -> Non
 
 
 def test_a_build_is_verified(folder: Path) -> None:
-    checked = verify(Console(), folder)["checked"]
+    checked = verify(Console(), folder)
     assert "rootfs in sdcard.img with build-info.json" in checked
     assert "sdcard.img with its block map" in checked
 
@@ -202,7 +204,9 @@ def test_compressed_forms_hold_the_image(folder: Path) -> None:
     assert done.stdout == image.read_bytes()
     with pytest.raises(UserError, match="'rar'"):
         compress(Console(), image, ["rar"])
-    repack(Console(), folder, image, cma="8M")  # they would hold the image as it was before
+    repack(
+        Console(), folder, image, Changes(cma="8M")
+    )  # they would hold the image as it was before
     assert set(os.listdir(folder)) == before
 
 
@@ -233,7 +237,7 @@ def test_the_readme_has_the_clicks_and_this_layout(tmp_path: Path) -> None:
 def test_the_sums_are_those_of_coreutils_and_keep_other_lines(folder: Path) -> None:
     subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
     other = read_sums(folder / "SHA256SUMS")["boot.img"]
-    repack(Console(), folder / "sdcard.img", folder / "small.img", cma="8M")
+    repack(Console(), folder / "sdcard.img", folder / "small.img", Changes(cma="8M"))
     sums = read_sums(folder / "SHA256SUMS")
     assert sums["boot.img"] == other
     assert sums["small.img"] == sha256_file(folder / "small.img")

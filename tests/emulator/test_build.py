@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -18,9 +18,10 @@ from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import ROOT, sha256_file
 from pico_image.card import filesystem, fit
+from pico_image.card.blocks import Slice
 from pico_image.card.env import read_env
-from pico_image.card.extents import path_with_sbin
-from pico_image.card.sums import read_sums
+from pico_image.card.filesystem import path_with_sbin
+from pico_image.card.verify import read_sums
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.schema import Board
 from pico_image.emulator import bootloader
@@ -42,6 +43,11 @@ def debugfs(image: Path, command: str) -> str:
         text=True,
         check=True,
     ).stdout
+
+
+def names_in(image: Path, folder: str) -> list[str]:
+    paths = [PurePosixPath(entry.path) for entry in filesystem.list_files(Slice(image))]
+    return [path.name for path in paths if str(path.parent) == folder]
 
 
 def stamps(images: Path) -> dict[str, int]:
@@ -67,7 +73,7 @@ def test_every_part_is_there_at_its_offset_in_the_card(kit: Kit, images: Path) -
             assert card[offset + 1024 : offset + 2048] == part[1024:2048]
         else:
             assert card[offset : offset + len(part)] == part
-    assert bootloader.read_table(images / "sdcard.img").parts == table.parts
+    assert bootloader.read_card(images / "sdcard.img").table.parts == table.parts
 
 
 def test_env_hands_the_kernel_layout_and_root(images: Path) -> None:
@@ -85,19 +91,23 @@ def test_the_slots_of_the_boot_loaders_say_what_they_are(images: Path) -> None:
 
 
 def test_boot_is_a_fit_whose_content_is_checked(kit: Kit, images: Path, tmp_path: Path) -> None:
-    found = fit.extract(kit.console, images / "boot.img", tmp_path)
-    assert found["kernel"].read_bytes() == (kit.base["kernel"] / "zImage").read_bytes()
-    (tmp_path / "cut.img").write_bytes((images / "boot.img").read_bytes()[:100_000])
-    with pytest.raises(UserError, match="is cut short"):
-        fit.extract(kit.console, tmp_path / "cut.img", tmp_path)
-    damaged = bytearray((images / "boot.img").read_bytes())
-    damaged[len(damaged) // 2] ^= 1
-    (tmp_path / "bad.img").write_bytes(damaged)
-    with pytest.raises(UserError, match="does not have the SHA-256"):
-        fit.extract(kit.console, tmp_path / "bad.img", tmp_path)
-    (tmp_path / "no.img").write_bytes(b"ANDROID!" + bytes(100))
-    with pytest.raises(UserError, match="not a FIT"):
-        fit.extract(kit.console, tmp_path / "no.img", tmp_path)
+    def read(data: bytes, name: str) -> bytes:
+        (tmp_path / "boot.img").write_bytes(data)
+        boot = fit.read(Slice(tmp_path / "boot.img"))
+        assert boot is not None
+        return boot.content(name)
+
+    good = (images / "boot.img").read_bytes()
+    kernel = (kit.base["kernel"] / "zImage").read_bytes()
+    assert read(good, "kernel") == kernel
+    assert read(good, "ramdisk") == (kit.base["initramfs"] / "initramfs.cpio.gz").read_bytes()
+    with pytest.raises(UserError, match="cut short"):
+        read(good[:100_000], "kernel")
+    with pytest.raises(UserError, match="it has no fdt"):
+        read(good, "fdt")
+    at = good.index(kernel) + 5000
+    with pytest.raises(UserError, match="kernel .* does not have the hash"):
+        read(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :], "kernel")
 
 
 def test_the_root_file_system_is_small(images: Path) -> None:
@@ -113,18 +123,18 @@ def test_everything_belongs_to_root_and_nobody_has_a_password(kit: Kit, images: 
             assert row.split("/")[3:5] == ["0", "0"], row
     modes = debugfs(rootfs, "stat /etc/shadow")
     assert "Mode:  0600" in modes
-    for line in filesystem.read_file(kit.console, rootfs, "/etc/shadow").decode().splitlines():
+    for line in filesystem.read_file(Slice(rootfs), "/etc/shadow").decode().splitlines():
         name, secret = line.split(":")[:2]
         assert secret == "*", f"{name} can log in with a password"
-    for line in filesystem.read_file(kit.console, rootfs, "/etc/passwd").decode().splitlines():
+    for line in filesystem.read_file(Slice(rootfs), "/etc/passwd").decode().splitlines():
         assert line.split(":")[1] == "x"
-    for script in filesystem.list_folder(kit.console, rootfs, "/etc/init.d"):
+    for script in names_in(rootfs, "/etc/init.d"):
         assert "Mode:  0755" in debugfs(rootfs, f"stat /etc/init.d/{script}")
 
 
 def test_release_and_settings_follow_the_variant(kit: Kit, images: Path) -> None:
     def read(path: str) -> str:
-        return filesystem.read_file(kit.console, images / "rootfs.img", path).decode()
+        return filesystem.read_file(Slice(images / "rootfs.img"), path).decode()
 
     release = dict(line.split("=", 1) for line in read("/etc/pico-image-release").splitlines())
     assert set(release) == {"VARIANT", "VERSION", "COMMIT", "BACKEND", "BUILD_DATE"}
@@ -163,8 +173,8 @@ def test_a_changed_label_makes_only_rootfs_anew(
     }
     rootfs = images / "rootfs.img"
     folder = "/usr/share/npu-models/toy"
-    assert filesystem.read_file(kit.console, rootfs, f"{folder}/labels.txt") == b"tiger cat\n"
-    assert filesystem.list_folder(kit.console, rootfs, folder) == ["int8.tflite", "labels.txt"]
+    assert filesystem.read_file(Slice(rootfs), f"{folder}/labels.txt") == b"tiger cat\n"
+    assert names_in(rootfs, folder) == ["int8.tflite", "labels.txt"]
 
 
 def test_a_part_changed_by_hand_is_made_again(
@@ -280,7 +290,7 @@ def test_source_date_epoch_is_the_time_of_every_file(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     images = kit.build()
     assert "mtime: 0x6553f100" in debugfs(images / "rootfs.img", "stat /bin/busybox")
-    release = filesystem.read_file(kit.console, images / "rootfs.img", "/etc/pico-image-release")
+    release = filesystem.read_file(Slice(images / "rootfs.img"), "/etc/pico-image-release")
     assert b"BUILD_DATE=2023-11-14T22:13:20Z" in release
 
 
@@ -321,7 +331,7 @@ def test_a_package_without_a_program_is_refused_by_name(
 
 HOLDER = """
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from pico_image.base.files import locked
 with locked(Path(sys.argv[1]), "the test"):
     print("held", flush=True)
@@ -364,13 +374,13 @@ def test_only_an_image_with_a_layout_can_be_booted(images: Path, tmp_path: Path)
     (tmp_path / "x.img").write_bytes(bytes(1 << 20))
     with pytest.raises(UserError, match="cannot be booted"):
         working_copy(tmp_path / "x.img", tmp_path)
-    with pytest.raises(UserError, match="could not read the image"):
+    with pytest.raises(UserError, match="cannot be booted"):
         working_copy(tmp_path / "missing.img", tmp_path)
     cut = (images / "sdcard.img").read_bytes()[: 2 * MIB]
     (tmp_path / "cut.img").write_bytes(cut)
     card = working_copy(tmp_path / "cut.img", tmp_path)
     with (
-        pytest.raises(UserError, match=r"boot image .* cannot be read|SHA-256"),
+        pytest.raises(UserError, match="boot image"),
         boot(Console(), card),
     ):
         pytest.fail("a card with half a kernel was booted")

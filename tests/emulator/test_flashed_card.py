@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pico_image.base.errors import CheckFailed
-from pico_image.card.flash import flash
-from pico_image.card.inspection import inspect_image
+from pico_image.card.contents import inspect_image
+from pico_image.card.flash import Options, flash
 from pico_image.card.verify import verify
 from pico_image.emulator.qemu import boot
 from tests.card.test_flash import loop
@@ -26,15 +26,15 @@ def test_a_flashed_card_boots_and_its_root_grows_to_the_card(
     kit: Kit, images: Path, tmp_path: Path
 ) -> None:
     image = images / "sdcard.img"
-    assert verify(kit.console, images)["checked"]
+    assert verify(kit.console, images)
     card = tmp_path / "card"
     with card.open("wb") as stream:
         for _ in range(160):  # what was on it before must not matter
             stream.write(b"\xa5" * (1 << 20))
         stream.truncate(CARD)
     with loop(card) as device:
-        flash(kit.console, image, device, yes=True, allow=["not-removable"])
-    flash(kit.console, image, str(card), verify_only=True)
+        flash(kit.console, image, device, Options(yes=True, allow=["not-removable"]))
+    flash(kit.console, image, str(card), Options(verify_only=True))
     before = {part["name"]: part for part in inspect_image(card)["partitions"]}
     assert inspect_image(card)["problems"] == []
 
@@ -45,7 +45,7 @@ def test_a_flashed_card_boots_and_its_root_grows_to_the_card(
         assert (status, text) == (1, "")
         machine.poweroff()
     with pytest.raises(CheckFailed):  # env and the mounted file systems have changed since
-        flash(kit.console, image, str(card), verify_only=True)
+        flash(kit.console, image, str(card), Options(verify_only=True))
 
     after = {part["name"]: part for part in inspect_image(card)["partitions"]}
     assert [part["offset"] for part in after.values()] == [p["offset"] for p in before.values()]

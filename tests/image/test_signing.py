@@ -14,7 +14,7 @@ import tasks
 from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, UserError
 from pico_image.card.compose import compose
-from pico_image.card.sums import write_sums
+from pico_image.card.verify import write_sums
 from pico_image.image import signing
 from tests.card import helpers
 

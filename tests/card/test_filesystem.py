@@ -12,7 +12,8 @@ import pytest
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.card import filesystem
-from pico_image.card.extents import path_with_sbin
+from pico_image.card.blocks import Slice
+from pico_image.card.filesystem import path_with_sbin
 
 EPOCH = 1_700_000_000
 SLOT = 64 << 20
@@ -36,12 +37,8 @@ def tree(folder: Path, names: list[str], umask: int = 0o022) -> Path:
 
 
 def make(folder: Path, image: Path, **options: object) -> Path:
-    filesystem.make(
-        Console(),
-        folder,
-        image,
-        **{"label": "rootfs", "slot_size": SLOT, "epoch": EPOCH, **options},  # type: ignore[arg-type]
-    )
+    volume = filesystem.Volume(**{"label": "rootfs", "slot_size": SLOT, **options})  # type: ignore[arg-type]
+    filesystem.make(Console(), folder, image, volume, EPOCH)
     return image
 
 
@@ -113,17 +110,38 @@ def test_files_come_back_and_missing_ones_are_errors(tmp_path: Path) -> None:
     image = make(tree(tmp_path / "a", ["d/x y"]), tmp_path / "i.img")
     card = tmp_path / "card"
     card.write_bytes(bytes(8192) + image.read_bytes())
-    console = Console()
-    assert filesystem.read_file(console, card, "/d/x y", offset=8192) == b"d/x y" * 500
-    assert filesystem.list_folder(console, card, "/d", offset=8192) == ["x y"]
-    with pytest.raises(UserError, match="could not read /d/z"):
-        filesystem.read_file(console, card, "/d/z", offset=8192)
-    with pytest.raises(UserError, match="read /d/x y from"):
-        filesystem.read_file(console, card, "/d/x y", offset=4096)
-    with pytest.raises(UserError, match="quote"):
-        filesystem.read_file(console, card, '/d/"', offset=8192)
+    content = Slice(card, 8192)
+    assert filesystem.read_file(content, "/d/x y") == b"d/x y" * 500
+    assert "/d/x y" in [entry.path for entry in filesystem.list_files(content)]
+    with pytest.raises(UserError, match="no file /d/z"):
+        filesystem.read_file(content, "/d/z")
+    with pytest.raises(UserError, match="cannot read"):
+        filesystem.read_file(Slice(card, 4096), "/d/x y")
 
 
-def test_names_that_debugfs_cannot_quote_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="file name"):
-        make(tree(tmp_path / "a", ['a"b']), tmp_path / "i.img")
+def test_names_with_quotes_go_in_and_come_out(tmp_path: Path) -> None:
+    image = make(tree(tmp_path / 'a "b"', ['a "b" c/d"e']), tmp_path / "i.img")
+    content = Slice(image)
+    paths = {entry.path: entry for entry in filesystem.list_files(content)}
+    assert (paths['/a "b" c/d"e'].uid, paths['/a "b" c/d"e'].mode) == (0, 0o100644)
+    assert filesystem.read_file(content, '/a "b" c/d"e') == b'a "b" c/d"e' * 500
+
+
+def test_a_name_with_a_line_break_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="line break"):
+        make(tree(tmp_path / "a", ["a\nb"]), tmp_path / "i.img")
+
+
+@pytest.mark.parametrize("name", ["a b", 'a"b', "a?offset=9", "a'b"])
+def test_no_name_of_a_folder_stops_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Debugfs splits its commands at spaces, and libext2fs takes what follows a ? for options."""
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    content = Slice(make(tree(folder / "tree", ["d/x y"]), folder / f"{name}.img"))
+    assert filesystem.read_file(content, "/d/x y") == b"d/x y" * 500
+    assert filesystem.free_spans(content)
+    filesystem.extract(content, folder / "out")
+    assert (folder / "out/d/x y").read_bytes() == b"d/x y" * 500

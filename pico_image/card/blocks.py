@@ -1,21 +1,158 @@
-"""Block maps: which blocks of an image matter, with a checksum for each run of them.
+"""Stretches of files: slices, holes, runs of zeros, and the block map of an image.
 
-The format is that of bmap-tools, version 2.0 (``bmaptools/BmapCreate.py`` there documents it);
+A block map says which blocks of an image matter, with a checksum for each run of them. The
+format is that of bmap-tools, version 2.0 (``bmaptools/BmapCreate.py`` there documents it);
 ``bmaptool copy`` takes what is written here, and what bmaptool writes is read here.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import xml.etree.ElementTree as ElementTree
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pico_image.base.console import Progress
 from pico_image.base.errors import UserError
 from pico_image.base.files import write_text
-from pico_image.card.extents import BLOCK
 
+BLOCK = 4096
+ZERO_BLOCK = bytes(BLOCK)
+CHUNK = 4 << 20
 _NO_SUM = "0" * 64
+
+Span = tuple[int, int]  # first byte, first byte after
+
+
+@dataclass(frozen=True)
+class Slice:
+    """``size`` bytes from ``offset`` of the file or device ``path``; None means to its end.
+
+    A part as a file of its own and a part inside a card image are both slices.
+    """
+
+    path: Path
+    offset: int = 0
+    size: int | None = None
+
+    @classmethod
+    def of(cls, part: Path | Slice) -> Slice:
+        return part if isinstance(part, Slice) else cls(part)
+
+    def length(self) -> int:
+        """Bytes that are there: fewer than ``size`` when the file ends sooner."""
+        there = max(0, file_size(self.path) - self.offset)
+        return there if self.size is None else min(self.size, there)
+
+    def read(self, start: int = 0, count: int | None = None) -> bytes:
+        """``count`` bytes (or all) from ``start``, fewer where the slice ends."""
+        left = max(0, self.length() - start)
+        with self.path.open("rb") as stream:
+            stream.seek(self.offset + start)
+            return stream.read(left if count is None else min(count, left))
+
+    def chunks(self) -> Iterator[bytes]:
+        """All bytes in order, at most CHUNK at a time."""
+        left = self.length()
+        with self.path.open("rb") as stream:
+            stream.seek(self.offset)
+            while left > 0 and (data := stream.read(min(CHUNK, left))):
+                yield data
+                left -= len(data)
+
+    def sha256(self, bar: Progress | None = None) -> str:
+        digest = hashlib.sha256()
+        for data in self.chunks():
+            digest.update(data)
+            if bar:
+                bar.advance(len(data))
+        return digest.hexdigest()
+
+    def __str__(self) -> str:
+        return f"{self.path} at byte {self.offset}" if self.offset else str(self.path)
+
+
+def file_size(path: Path) -> int:
+    """Size of a file, or of a block device (whose status says 0)."""
+    with path.open("rb") as stream:
+        return stream.seek(0, os.SEEK_END)
+
+
+def data_spans(handle: int, offset: int, size: int) -> list[Span]:
+    """The spans of an open file, from ``offset`` on, that are no holes; all where not known.
+
+    They count from ``offset`` and end at ``size``.
+    """
+    spans: list[Span] = []
+    position = offset
+    limit = offset + size
+    while position < limit:
+        try:
+            start = os.lseek(handle, position, os.SEEK_DATA)
+            end = os.lseek(handle, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # only a hole is left
+                break
+            return [(0, size)]
+        except AttributeError:  # no SEEK_DATA on this system
+            return [(0, size)]
+        if start >= limit:
+            break
+        spans.append((start - offset, min(end, limit) - offset))
+        position = end
+    return spans
+
+
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """The spans sorted, with touching and overlapping ones joined."""
+    result: list[Span] = []
+    for start, end in sorted(spans):
+        if result and start <= result[-1][1]:
+            result[-1] = (result[-1][0], max(end, result[-1][1]))
+        elif end > start:
+            result.append((start, end))
+    return result
+
+
+class SpanSet:
+    """Answers quickly which part of a stretch lies inside a set of spans."""
+
+    def __init__(self, spans: Iterable[Span]) -> None:
+        self._spans = merged(spans)
+        self._starts = [start for start, _ in self._spans]
+
+    def covers(self, start: int, end: int) -> bool:
+        index = bisect_right(self._starts, start) - 1
+        return index >= 0 and end <= self._spans[index][1]
+
+    def within(self, start: int, end: int) -> Iterator[Span]:
+        """The pieces of the set that lie between ``start`` and ``end``."""
+        index = max(0, bisect_right(self._starts, start) - 1)
+        for first, last in self._spans[index:]:
+            if first >= end:
+                return
+            if last > start:
+                yield max(first, start), min(last, end)
+
+
+def zero_runs(chunk: bytes | memoryview) -> Iterator[tuple[int, int, bool]]:
+    """Cut a chunk into (start, end, is zero) at multiples of BLOCK, as few pieces as possible."""
+    size = len(chunk)
+    start = 0
+    was_zero = False
+    for at in range(0, size, BLOCK):
+        block = bytes(chunk[at : at + BLOCK])
+        is_zero = block == ZERO_BLOCK or (at + BLOCK > size and not any(block))
+        if at and is_zero != was_zero:
+            yield start, at, was_zero
+            start = at
+        was_zero = is_zero
+    if size:
+        yield start, size, was_zero
 
 
 @dataclass(frozen=True)
