@@ -1,52 +1,8 @@
 #include "picture.h"
 
-#include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 
-static bool starts_with(const struct pico_picture *picture, const char *magic, size_t length) {
-    return picture->size >= length && memcmp(picture->data, magic, length) == 0;
-}
-
-int pico_picture_open(struct pico_picture *picture, const char *path, const uint8_t *data,
-                      size_t size, int raw_width, int raw_height, struct pico_error *error) {
-    int status;
-
-    memset(picture, 0, sizeof *picture);
-    picture->path = path;
-    picture->data = data;
-    picture->size = size;
-    picture->scale = 1;
-    if (starts_with(picture, "\xff\xd8\xff", 3)) {
-        status = pico_jpeg_open(picture, error);
-    } else if (starts_with(picture, "\x89PNG\r\n\x1a\n", 8)) {
-        status = pico_png_open(picture, error);
-    } else if (raw_width > 0 && raw_height > 0 &&
-               size == (size_t)raw_width * (size_t)raw_height * 3) {
-        status = pico_raw_open(picture, raw_width, raw_height, error);
-    } else {
-        status =
-            pico_fail(error, PICO_BAD_INPUT, "%s is not a picture: neither JPEG nor PNG", path);
-        if (raw_width > 0 && raw_height > 0) {
-            pico_hint(error,
-                      "raw RGB of %dx%d has %zu bytes, this file has %zu; give the size of "
-                      "other raw pictures with --raw-size WIDTHxHEIGHT",
-                      raw_width, raw_height, (size_t)raw_width * (size_t)raw_height * 3, size);
-        }
-    }
-    if (status == PICO_OK && (picture->stored_width > PICO_PICTURE_SIDE_LIMIT ||
-                              picture->stored_height > PICO_PICTURE_SIDE_LIMIT)) {
-        status =
-            pico_fail(error, PICO_BAD_INPUT, "%s has %dx%d pixels; at most %d a side are read",
-                      path, picture->stored_width, picture->stored_height, PICO_PICTURE_SIDE_LIMIT);
-    }
-    if (status != PICO_OK) {
-        pico_picture_close(picture);
-        return status;
-    }
-    picture->columns = picture->width;
-    return PICO_OK;
-}
+#include "picture_decoder.h"
 
 void pico_picture_set_scale(struct pico_picture *picture, int scale) {
     if (strcmp(picture->kind->name, "JPEG") != 0)

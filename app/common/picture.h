@@ -71,12 +71,4 @@ int pico_picture_check(struct pico_picture *picture, struct pico_error *error);
 
 void pico_picture_close(struct pico_picture *picture);
 
-int pico_jpeg_open(struct pico_picture *picture, struct pico_error *error);
-int pico_png_open(struct pico_picture *picture, struct pico_error *error);
-int pico_raw_open(struct pico_picture *picture, int width, int height, struct pico_error *error);
-
-/* PICO_BAD_INPUT with what to do, for a picture that would need too much memory. */
-int pico_picture_too_large(const struct pico_picture *picture, double bytes, const char *why,
-                           struct pico_error *error);
-
 #endif

@@ -7,7 +7,7 @@
 #include <jerror.h>
 #include <jpeglib.h>
 
-#include "picture.h"
+#include "picture_decoder.h"
 
 enum {
     /* A progressive file may hold thousands of tiny scans that each cost a pass over the picture

@@ -7,7 +7,7 @@
 
 #include <png.h>
 
-#include "picture.h"
+#include "picture_decoder.h"
 
 struct png {
     png_structp reader;

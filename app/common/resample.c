@@ -5,8 +5,6 @@
 #include <string.h>
 
 enum {
-    /* 255 << 15 and a rounding half fit 32 bits; a single tap of weight 1 fits 16 bits. */
-    WEIGHT_BITS = 15,
     /* Far beyond what JPEG (65535) and our PNG limit allow; keeps all products in range. */
     MAX_SOURCE = 1 << 20,
 };
@@ -59,7 +57,8 @@ static int filter_init(struct pico_filter *filter, int inputs, double from, doub
         long before = 0;
         for (int x = first; x < end; x++) {
             running += exact[x - first] / sum;
-            long upto = x + 1 == end ? 1L << WEIGHT_BITS : lround(running * (1 << WEIGHT_BITS));
+            long upto =
+                x + 1 == end ? 1L << PICO_WEIGHT_BITS : lround(running * (1 << PICO_WEIGHT_BITS));
             weights[x - first] = (uint16_t)(upto - before);
             before = upto;
         }
@@ -161,32 +160,4 @@ void pico_resampler_take(struct pico_resampler *resampler, uint8_t *row) {
 #else
     pico_resample_down_c(resampler->rows, weights, down->count[i], resampler->ring_row_bytes, row);
 #endif
-}
-
-void pico_resample_across_c(const struct pico_filter *filter, const uint8_t *row, int first_column,
-                            uint8_t *out) {
-    const uint16_t *weights = filter->weights;
-
-    for (int i = 0; i < filter->outputs; i++, weights += filter->taps, out += PICO_PIXEL) {
-        const uint8_t *pixel = row + (size_t)(filter->first[i] - first_column) * PICO_PIXEL;
-        uint32_t red = 1u << (WEIGHT_BITS - 1), green = red, blue = red;
-        for (int k = 0; k < filter->count[i]; k++, pixel += PICO_PIXEL) {
-            red += (uint32_t)pixel[0] * weights[k];
-            green += (uint32_t)pixel[1] * weights[k];
-            blue += (uint32_t)pixel[2] * weights[k];
-        }
-        out[0] = (uint8_t)(red >> WEIGHT_BITS);
-        out[1] = (uint8_t)(green >> WEIGHT_BITS);
-        out[2] = (uint8_t)(blue >> WEIGHT_BITS);
-    }
-}
-
-void pico_resample_down_c(const uint8_t *const *rows, const uint16_t *weights, int count,
-                          size_t bytes, uint8_t *out) {
-    for (size_t x = 0; x < bytes; x++) {
-        uint32_t sum = 1u << (WEIGHT_BITS - 1);
-        for (int k = 0; k < count; k++)
-            sum += (uint32_t)rows[k][x] * weights[k];
-        out[x] = (uint8_t)(sum >> WEIGHT_BITS);
-    }
 }

@@ -15,21 +15,7 @@
 #include <stdint.h>
 
 #include "error.h"
-
-enum {
-    PICO_PIXEL = 3, /* bytes: 8-bit RGB */
-    /* Weights of an output are read four at a time. */
-    PICO_TAPS_MIN = 4,
-};
-
-/* One direction: output i is the weighted sum of inputs first[i] ... first[i] + count[i] - 1. */
-struct pico_filter {
-    int outputs;
-    int taps; /* room for weights of each output */
-    int *first;
-    int *count;
-    uint16_t *weights; /* [outputs][taps], 0 beyond count; their sum is exactly 1 << 15 */
-};
+#include "resample_loops.h"
 
 /* A rectangle in pixels of the source; fractions are meant. */
 struct pico_box {
@@ -66,17 +52,5 @@ void pico_resampler_push(struct pico_resampler *resampler, const uint8_t *row, i
 /* Is an output row ready? Then pico_resampler_take writes it (out_width RGB pixels). */
 int pico_resampler_ready(const struct pico_resampler *resampler);
 void pico_resampler_take(struct pico_resampler *resampler, uint8_t *row);
-
-/* The inner loops, in portable C and where available in NEON; both give the same bytes. */
-void pico_resample_across_c(const struct pico_filter *filter, const uint8_t *row, int first_column,
-                            uint8_t *out);
-void pico_resample_down_c(const uint8_t *const *rows, const uint16_t *weights, int count,
-                          size_t bytes, uint8_t *out);
-#ifdef __ARM_NEON
-void pico_resample_across_neon(const struct pico_filter *filter, const uint8_t *row,
-                               int first_column, int columns, uint8_t *out);
-void pico_resample_down_neon(const uint8_t *const *rows, const uint16_t *weights, int count,
-                             size_t bytes, uint8_t *out);
-#endif
 
 #endif

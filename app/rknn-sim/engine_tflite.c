@@ -6,6 +6,7 @@
 #include <tensorflow/lite/c/c_api.h>
 #include <tensorflow/lite/delegates/xnnpack/xnnpack_delegate.h>
 
+#include "mapping.h"
 #include "sim.h"
 
 struct sim_engine {
@@ -43,16 +44,15 @@ static void make_codes(struct sim_engine *engine, const struct sim_model *model)
     }
 }
 
-static bool start(struct sim_engine *engine, const char *path, const struct sim_model *model) {
-    struct pico_error error;
+static int start(struct sim_engine *engine, const char *path, const struct sim_model *model,
+                 struct pico_error *error) {
+    int status = pico_map_file(&engine->file, path, "compute in place of the NPU", error);
 
-    if (pico_map_file(&engine->file, path, "compute in place of the NPU", &error) != PICO_OK) {
-        sim_error("%s", error.message);
-        return false;
-    }
+    if (status != PICO_OK)
+        return status;
     engine->model = TfLiteModelCreate(engine->file.data, engine->file.size);
     if (engine->model == NULL)
-        return false;
+        return pico_fail(error, PICO_BAD_INPUT, "%s is a damaged TensorFlow Lite model", path);
     engine->options = TfLiteInterpreterOptionsCreate();
     TfLiteInterpreterOptionsSetNumThreads(engine->options, 1);
     TfLiteXNNPackDelegateOptions options = TfLiteXNNPackDelegateOptionsDefault();
@@ -66,23 +66,28 @@ static bool start(struct sim_engine *engine, const char *path, const struct sim_
         TfLiteInterpreterGetInputTensorCount(engine->interpreter) != 1 ||
         TfLiteInterpreterGetOutputTensorCount(engine->interpreter) != 1 ||
         TfLiteInterpreterAllocateTensors(engine->interpreter) != kTfLiteOk)
-        return false;
+        return pico_fail(error, PICO_BAD_INPUT, "TensorFlow Lite cannot run %s", path);
     engine->input = TfLiteInterpreterGetInputTensor(engine->interpreter, 0);
     engine->output = TfLiteInterpreterGetOutputTensor(engine->interpreter, 0);
     if (!fits(engine, model)) {
-        sim_error("%s has other shapes or types than the RKNN model", path);
-        return false;
+        return pico_fail(error, PICO_BAD_INPUT, "%s has other shapes or types than the RKNN model",
+                         path);
     }
     make_codes(engine, model);
-    return true;
+    return PICO_OK;
 }
 
-struct sim_engine *sim_engine_open(const char *path, const struct sim_model *model) {
+struct sim_engine *sim_engine_open(const char *path, const struct sim_model *model,
+                                   struct pico_error *error) {
     struct sim_engine *engine = calloc(1, sizeof *engine);
 
-    if (engine != NULL && !start(engine, path, model)) {
+    if (engine == NULL) {
+        pico_fail(error, PICO_FAILED, "not enough memory to open %s", path);
+        return NULL;
+    }
+    if (start(engine, path, model, error) != PICO_OK) {
         sim_engine_close(engine);
-        engine = NULL;
+        return NULL;
     }
     return engine;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "json.h"
+#include "mapping.h"
 
 enum { SIDECAR_LIMIT = 1 << 20, SIDECAR_SCHEMA = 1 };
 
@@ -116,11 +117,8 @@ static int open_parts(struct sim_model *model, const char *path, struct pico_err
         return pico_fail(error, PICO_FAILED, "not enough memory");
     snprintf(other, sizeof other, "%.*sint8.tflite", slash == NULL ? 0 : (int)(slash - path) + 1,
              path);
-    model->engine = sim_engine_open(other, model);
-    if (model->engine == NULL)
-        return pico_fail(error, PICO_BAD_INPUT, "%s, which computes in place of the NPU, is unfit",
-                         other);
-    return PICO_OK;
+    model->engine = sim_engine_open(other, model, error);
+    return model->engine != NULL ? PICO_OK : error->status;
 }
 
 struct sim_model *sim_model_open(const char *path) {

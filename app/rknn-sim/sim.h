@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 
-#include "mapping.h"
+#include "error.h"
 #include "rknn_abi.h"
 #include "rknn_file.h"
 
@@ -67,7 +67,9 @@ struct sim_picture {
     int width, height, channels;
     bool quantised; /* int8 codes instead of pixels */
 };
-struct sim_engine *sim_engine_open(const char *path, const struct sim_model *model);
+/* NULL with the reason in `error`. */
+struct sim_engine *sim_engine_open(const char *path, const struct sim_model *model,
+                                   struct pico_error *error);
 int sim_engine_run(struct sim_engine *engine, const struct sim_model *model,
                    const struct sim_picture *picture, float *scores, size_t count);
 void sim_engine_close(struct sim_engine *engine);

@@ -8,8 +8,9 @@ struct sim_engine {
     int unused;
 };
 
-struct sim_engine *sim_engine_open(const char *path, const struct sim_model *model) {
-    (void)path, (void)model;
+struct sim_engine *sim_engine_open(const char *path, const struct sim_model *model,
+                                   struct pico_error *error) {
+    (void)path, (void)model, (void)error;
     return calloc(1, sizeof(struct sim_engine));
 }
 

@@ -1,16 +1,41 @@
-/* The inner loops of resample.c for ARM NEON; same arithmetic, same bytes. */
-#include "resample.h"
+#include "resample_loops.h"
+
+void pico_resample_across_c(const struct pico_filter *filter, const uint8_t *row, int first_column,
+                            uint8_t *out) {
+    const uint16_t *weights = filter->weights;
+
+    for (int i = 0; i < filter->outputs; i++, weights += filter->taps, out += PICO_PIXEL) {
+        const uint8_t *pixel = row + (size_t)(filter->first[i] - first_column) * PICO_PIXEL;
+        uint32_t red = 1u << (PICO_WEIGHT_BITS - 1), green = red, blue = red;
+        for (int k = 0; k < filter->count[i]; k++, pixel += PICO_PIXEL) {
+            red += (uint32_t)pixel[0] * weights[k];
+            green += (uint32_t)pixel[1] * weights[k];
+            blue += (uint32_t)pixel[2] * weights[k];
+        }
+        out[0] = (uint8_t)(red >> PICO_WEIGHT_BITS);
+        out[1] = (uint8_t)(green >> PICO_WEIGHT_BITS);
+        out[2] = (uint8_t)(blue >> PICO_WEIGHT_BITS);
+    }
+}
+
+void pico_resample_down_c(const uint8_t *const *rows, const uint16_t *weights, int count,
+                          size_t bytes, uint8_t *out) {
+    for (size_t x = 0; x < bytes; x++) {
+        uint32_t sum = 1u << (PICO_WEIGHT_BITS - 1);
+        for (int k = 0; k < count; k++)
+            sum += (uint32_t)rows[k][x] * weights[k];
+        out[x] = (uint8_t)(sum >> PICO_WEIGHT_BITS);
+    }
+}
 
 #ifdef __ARM_NEON
 
 #include <arm_neon.h>
 #include <string.h>
 
-enum { WEIGHT_BITS = 15 };
-
 /* R, G, B in lanes 0 to 2 of what is returned; lane 3 is of no use. */
 static inline uint8x8_t round_pixel(uint32x4_t sum) {
-    uint16x4_t rounded = vrshrn_n_u32(sum, WEIGHT_BITS);
+    uint16x4_t rounded = vrshrn_n_u32(sum, PICO_WEIGHT_BITS);
 
     return vmovn_u16(vcombine_u16(rounded, rounded));
 }
@@ -85,8 +110,10 @@ static uint8x16_t column16(const uint8_t *const *rows, const uint16_t *weights, 
         c = vmlal_n_u16(c, vget_low_u16(high), weights[k]);
         d = vmlal_n_u16(d, vget_high_u16(high), weights[k]);
     }
-    uint16x8_t low = vcombine_u16(vrshrn_n_u32(a, WEIGHT_BITS), vrshrn_n_u32(b, WEIGHT_BITS));
-    uint16x8_t high = vcombine_u16(vrshrn_n_u32(c, WEIGHT_BITS), vrshrn_n_u32(d, WEIGHT_BITS));
+    uint16x8_t low =
+        vcombine_u16(vrshrn_n_u32(a, PICO_WEIGHT_BITS), vrshrn_n_u32(b, PICO_WEIGHT_BITS));
+    uint16x8_t high =
+        vcombine_u16(vrshrn_n_u32(c, PICO_WEIGHT_BITS), vrshrn_n_u32(d, PICO_WEIGHT_BITS));
     return vcombine_u8(vmovn_u16(low), vmovn_u16(high));
 }
 
