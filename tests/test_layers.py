@@ -14,8 +14,6 @@ from tests.support import layers
 PENDING = {
     "board imports models.worker",
     "board.match: gate is named gate",
-    "circle in app/common",
-    "circle in app/rknn-sim",
     "circle in models.worker",
     "emulator imports image",
     "models.card has the name of a room",

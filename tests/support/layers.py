@@ -57,12 +57,13 @@ ROOMS: Mapping[str, Room] = {
 #: The folders of app/, which include each other's headers by their bare names.
 APP: Mapping[str, Room] = {
     "common": Room("timing, statistics, JSON, pictures, top-k, system facts; the runner core", ()),
-    "npu": Room("`npu-runner`: that core over the RKNN runtime", ("common",)),
+    "rknn": Room("the RKNN C API and file format", ("common",)),
+    "npu": Room("`npu-runner`: that core over the RKNN runtime", ("common", "rknn")),
     "neon": Room("`neon-runner`: that core over TensorFlow Lite", ("common",)),
-    "rknn-sim": Room("the RKNN C API for machines without an NPU", ("common", "npu")),
+    "rknn-sim": Room("the RKNN C API for machines without an NPU", ("common", "rknn")),
     "bench": Room("`npu-bench`: runs both over the installed models", ("common",)),
-    "fuzz": Room("fuzzers of every parser", ("common", "npu", "neon", "bench")),
-    "tests": Room("unit tests", ("common", "npu", "neon", "rknn-sim", "bench")),
+    "fuzz": Room("fuzzers of every parser", ("common", "rknn", "neon", "bench")),
+    "tests": Room("unit tests", ("common", "rknn", "npu", "neon", "rknn-sim", "bench")),
 }  # fmt: skip
 
 #: Words that tell a stranger nothing.
@@ -266,7 +267,8 @@ def read_app(top: Path) -> list[Import]:
                 if included[1] in by_name:
                     uses.append(Import(name, by_name[included[1]], number))
             elif name.endswith(".c"):
-                called = {owner[word] for word in re.findall(r"\b\w+\b", line) if word in owner}
+                words = re.findall(r"\b\w+\b", re.sub(r'"(\\.|[^"\\])*"', "", line))
+                called = {owner[word] for word in words if word in owner}
                 uses += [
                     Import(name, other, number)
                     for other in sorted(called - {name})
