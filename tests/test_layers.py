@@ -20,8 +20,6 @@ PENDING = {
     "models.gate is named gate",
     "models.placing is named placing",
     "models.stages and sdk.stages have one name",
-    "results imports emulator",
-    "results.kinship is named kinship",
 }
 MAX_MODULES = 144
 MAX_OVER_SIX = 28

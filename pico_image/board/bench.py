@@ -18,7 +18,7 @@ from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, UserError
 from pico_image.base.files import output_dir
 from pico_image.board.ssh import Connection, Unreachable, warn_about_twins
-from pico_image.results import benchmark
+from pico_image.results import store
 
 RESULTS = "/userdata/bench"
 #: A result with thousands of samples is some hundred KB.
@@ -42,7 +42,7 @@ kill "$tail"
 
 def bench(
     console: Console, connection: Connection, *, options: Sequence[str] = (), last: bool = False
-) -> benchmark.Run:
+) -> store.Run:
     """Run npu-bench (with ``options``) on a board, or take its ``last`` result; keep it here.
 
     Raises Unreachable (a UserError) for all that is wrong with name, key or connection, UserError
@@ -59,18 +59,10 @@ def bench(
         _wait_for_other_run(console, connection)
         path, printed = _run(console, connection, options)
     content = connection.read(path, what=f"fetch {path}")
-    try:
-        result = json.loads(content)
-    except ValueError as error:
-        raise UserError(
-            f"{path} on {connection.host} is not whole: {error}",
-            hint="the board was switched off while it was written? run the benchmark again",
-        ) from error
-    checked = benchmark.check_result(result, f"{connection.host}:{path}")
-    before = benchmark.kept_already(checked) if last else None
-    if before is not None:
-        return before
-    return benchmark.keep(console, checked, benchmark._table(printed), printed, _images_of(release))
+    result = store.parse(content, f"{connection.host}:{path}")
+    if last and (run := store.find_run(result)) is not None:
+        return run
+    return store.keep(console, result, printed, _images_of(release))
 
 
 def _check_ready(connection: Connection) -> None:
@@ -148,7 +140,7 @@ def _outcome(connection: Connection, lines: Sequence[str]) -> tuple[str, str]:
     status = int(lines[-1].rpartition(" ")[2])
     found = None
     for line in lines:
-        found = re.fullmatch(benchmark.RESULT_LINE, line) or found
+        found = re.fullmatch(store.RESULT_LINE, line) or found
     if found is not None and found["path"]:
         return found["path"], printed
     tail = "\n".join(f"    {line}" for line in lines[-12:-1])

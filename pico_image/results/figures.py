@@ -1,13 +1,13 @@
-"""What a report derives from a result: speed-ups, share of peak, the study beside it, context.
+"""What is derived from a result: speed-ups, shares of peak; and figures as text.
 
-Nothing is derived from times that an emulator or a simulator made up: there the reason stands
-where the figure would be.
+Nothing is derived from emulated or simulated times: the reason stands in place of the figure.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pico_image.results.result import STAGES, TOTAL, Configuration, Model, Result
@@ -20,6 +20,7 @@ from pico_image.results.statistics import (
     ratio_interval,
 )
 
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
 #: Multiply-accumulates a cycle at most.
 #: CPU float32: measured on Cortex-A7 with VFMA.F32, whose NEON adds and multiplies floats one at
 #: a time (wlog.flatlib.jp/2014/02/14/n1680: 2.37 GFLOPS at 1.2 GHz).
@@ -32,8 +33,6 @@ PAIRS = (
     (("npu", "int8"), ("cpu", "int8")),
     (("cpu", "int8"), ("cpu", "float32")),
 )
-#: A coefficient of variation beyond this is told (the board warns at the same value).
-NOISY = 0.025
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,6 @@ class StudyRow:
 
 
 #: RV1103, MobileNetV2 at 224x224, one picture, TensorFlow Lite's C API against the NPU.
-STUDY_MODEL = "MobileNetV2 224"
 STUDY = (
     StudyRow("CPU float32", "cpu", "float32", 1481.0, 1738.0),
     StudyRow("NPU int8", "npu", "int8", 14.96, 67.6),
@@ -63,7 +61,6 @@ class Summary:
     interval: Interval
     p90: float
     p99: float
-    low: float
     high: float
     variation: float
 
@@ -76,7 +73,7 @@ class Speedup:
     against: str
     inference: Interval
     total: Interval
-    withheld: str = ""
+    withheld: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ class Share:
     clock_source: str
     macs_per_cycle: int
     intensity: float  # operations a byte of the model file, NaN when its size is not known
-    withheld: str = ""
+    withheld: str
 
     @property
     def fraction(self) -> float:
@@ -105,7 +102,6 @@ def summary(configuration: Configuration, stage: str) -> Summary:
         interval=median_interval(times),
         p90=percentile(times, 90),
         p99=percentile(times, 99),
-        low=times[0] if times else math.nan,
         high=times[-1] if times else math.nan,
         variation=_variation(configuration, stage),
     )
@@ -127,12 +123,12 @@ def stage_means(configuration: Configuration) -> dict[str, float]:
 
 
 def paired(
-    slower: Configuration, faster: Configuration, stage: str
+    numerator: Configuration, denominator: Configuration, stage: str
 ) -> list[tuple[list[float], list[float]]]:
     """Samples of both for each picture that both have times of."""
     pairs = []
-    for picture in slower.pictures:
-        other = faster.picture(picture.path)
+    for picture in numerator.pictures:
+        other = denominator.picture(picture.path)
         if other is not None and picture.times(stage) and other.times(stage):
             pairs.append((picture.times(stage), other.times(stage)))
     return pairs
@@ -145,70 +141,68 @@ def speedups(result: Result, model: Model) -> list[Speedup]:
         of, against = model.find(*first), model.find(*second)
         if of is None or against is None or not of.measured or not against.measured:
             continue
-        if not result.believable(of, against):
-            why = "emulated CPU" if result.emulated else "simulated NPU"
-            empty = Interval(math.nan, math.nan, math.nan)
-            rows.append(Speedup(of.title, against.title, empty, empty, f"not said: {why}"))
-            continue
-        rows.append(
-            Speedup(
-                of.title,
-                against.title,
-                ratio_interval(paired(against, of, "inference")),
-                ratio_interval(paired(against, of, TOTAL)),
-            )
+        withheld = _not_real(result, of, against)
+        inference, total = (
+            UNKNOWN if withheld else ratio_interval(paired(against, of, stage))
+            for stage in ("inference", TOTAL)
         )
+        rows.append(Speedup(of.title, against.title, inference, total, withheld))
     return rows
+
+
+def _not_real(result: Result, *configurations: Configuration) -> str:
+    """Why no ratio is derived from these times, "" when a board measured them."""
+    if result.emulated:
+        return "not said: emulated CPU"
+    return "not said: simulated NPU" if any(c.simulated for c in configurations) else ""
 
 
 def shares(result: Result, model: Model) -> list[Share]:
     """Share of peak of each measured configuration, at the clock that the result states."""
-    rows = []
-    for configuration in model.measured:
-        per_cycle = MACS_PER_CYCLE.get((configuration.engine, configuration.precision), 0)
-        clock, source = clock_of(result, configuration)
-        inference = median(configuration.times("inference"))
-        achieved = peak = math.nan
-        if not result.believable(configuration):
-            withheld = "not said: emulated CPU" if result.emulated else "not said: simulated NPU"
-        elif model.macs is None:
-            withheld = "the model card states no number of operations"
-        elif not per_cycle:
-            withheld = "no ceiling is known for this engine"
-        elif not math.isfinite(clock):
-            withheld = source
-        elif not inference > 0:
-            withheld = "no inference times"
-        else:
-            withheld = ""
-            achieved = 2 * model.macs / inference / 1e3
-            peak = 2 * per_cycle * clock / 1e3
-        rows.append(
-            Share(
-                configuration.title,
-                achieved,
-                peak,
-                clock,
-                source,
-                per_cycle,
-                _intensity(model, configuration),
-                withheld,
-            )
-        )
-    return rows
+    return [_share(result, model, configuration) for configuration in model.measured]
+
+
+def _share(result: Result, model: Model, configuration: Configuration) -> Share:
+    per_cycle = MACS_PER_CYCLE.get((configuration.engine, configuration.precision), 0)
+    clock, source = clock_of(result, configuration)
+    inference = median(configuration.times("inference"))
+    achieved = peak = math.nan
+    withheld = _not_real(result, configuration)
+    if withheld:
+        pass
+    elif model.macs is None:
+        withheld = "the model card states no number of operations"
+    elif not per_cycle:
+        withheld = "no ceiling is known for this engine"
+    elif not math.isfinite(clock):
+        withheld = source
+    elif not inference > 0:
+        withheld = "no inference times"
+    else:
+        achieved = 2 * model.macs / inference / 1e3
+        peak = 2 * per_cycle * clock / 1e3
+    return Share(
+        title=configuration.title,
+        achieved=achieved,
+        peak=peak,
+        clock_mhz=clock,
+        clock_source=source,
+        macs_per_cycle=per_cycle,
+        intensity=_intensity(model, configuration),
+        withheld=withheld,
+    )
 
 
 def _intensity(model: Model, configuration: Configuration) -> float:
-    if model.macs is None or not configuration.model_bytes:
+    if model.macs is None or not configuration.file.bytes:
         return math.nan
-    return 2 * model.macs / configuration.model_bytes
+    return 2 * model.macs / configuration.file.bytes
 
 
 def clock_of(result: Result, configuration: Configuration) -> tuple[float, str]:
     """MHz of the engine and how it is known; NaN and the reason when it is not."""
     if configuration.engine == "cpu":
-        values = [result.number(f"{when}.cpu_mhz_measured") for when in ("before", "after")]
-        known = [v for v in values if v]
+        known = [s.cpu_mhz_measured for s in (result.before, result.after) if s.cpu_mhz_measured]
         if not known:
             return math.nan, "the CPU clock was not measured"
         return sum(known) / len(known), "measured by a loop of dependent instructions"
@@ -217,13 +211,95 @@ def clock_of(result: Result, configuration: Configuration) -> tuple[float, str]:
 
 def npu_clock(result: Result) -> tuple[float, str]:
     """MHz of the NPU and how it is known; NaN and the reason when it is not."""
-    for when in ("after", "before"):
-        megahertz = result.number(f"{when}.npu_mhz")
-        if megahertz:
-            return megahertz, "as the NPU driver states it"
-    text = str(result.fact("after.npu_frequency") or result.fact("before.npu_frequency") or "")
+    if megahertz := result.after.npu_mhz or result.before.npu_mhz:
+        return megahertz, "as the NPU driver states it"
+    text = result.after.npu_frequency or result.before.npu_frequency or ""
     number = re.search(r"\d+", text)
     if number is None:
         return math.nan, "the NPU driver states no frequency"
     hertz = float(number[0])
     return (hertz / 1e6 if hertz >= 1e5 else hertz), "as the NPU driver states it"
+
+
+# -- figures as text, the same in the page, in Markdown and on the terminal
+
+#: Stands where there is no figure.
+NOTHING = "-"
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def milliseconds(us: float) -> str:
+    """Microseconds as milliseconds with three digits or more."""
+    if not math.isfinite(us):
+        return NOTHING
+    ms = us / 1000
+    digits = 0 if ms >= 100 else 1 if ms >= 10 else 2 if ms >= 0.1 else 4
+    return f"{ms:.{digits}f}"
+
+
+def significant(value: float, digits: int | None = None) -> str:
+    """Three digits (or ``digits`` after the point), without an exponent."""
+    if not math.isfinite(value):
+        return NOTHING
+    if digits is None:
+        digits = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{digits}f}"
+
+
+def _digits(interval: Interval, at_least: int = 0) -> int | None:
+    """Digits after the point that still show two of the width; None without a width."""
+    width = interval.high - interval.low
+    if not interval.known or not width > 0:
+        return None
+    return min(6, max(at_least, 1 - math.floor(math.log10(width))))
+
+
+def estimate_ms(interval: Interval) -> str:
+    """The estimate of an interval in microseconds, as milliseconds."""
+    scaled = _scaled(interval)
+    digits = _digits(scaled)
+    return milliseconds(interval.estimate) if digits is None else f"{scaled.estimate:.{digits}f}"
+
+
+def bounds_ms(interval: Interval) -> str:
+    """The bounds of an interval in microseconds, as milliseconds."""
+    if not interval.known:
+        return "too few runs"
+    scaled = _scaled(interval)
+    digits = _digits(scaled)
+    if digits is None:
+        return "no spread"
+    return f"{scaled.low:.{digits}f} to {scaled.high:.{digits}f}"
+
+
+def _scaled(interval: Interval) -> Interval:
+    return Interval(interval.estimate / 1000, interval.low / 1000, interval.high / 1000)
+
+
+def ratio(interval: Interval) -> str:
+    """A factor with the bounds of its interval, where there are any."""
+    if not math.isfinite(interval.estimate):
+        return NOTHING
+    digits = _digits(interval)
+    text = TIMES + significant(interval.estimate, digits)
+    if not interval.known:
+        return f"{text} (too few runs for an interval)"
+    if digits is None:
+        return f"{text} (no spread)"
+    return f"{text} ({significant(interval.low, digits)} to {significant(interval.high, digits)})"
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    return f"{100 * fraction:.{digits}f} %" if math.isfinite(fraction) else NOTHING
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Columns of text; the first row is the heading."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            text.rjust(width) if column in right else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,15 +1,16 @@
-"""All kept results in one table, oldest first. What cannot be read is told, never left out."""
+"""All kept results in one table, oldest first. Those that cannot be read are listed, too."""
 
 from __future__ import annotations
 
+import difflib
 import math
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pico_image.base.errors import UserError
-from pico_image.results import reading, wording
-from pico_image.results.result import TOTAL
+from pico_image.results import figures, store
+from pico_image.results.result import TOTAL, Result
 from pico_image.results.statistics import median
 
 
@@ -36,11 +37,20 @@ class History:
     entries: list[Entry]
     unreadable: list[str]
 
+    def of_model(self, name: str) -> History:
+        """Only the entries of one model. Raises UserError when no result has it."""
+        names = sorted({entry.model for entry in self.entries})
+        if names and name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            guess = f"did you mean {near[0]!r}? " if near else ""
+            raise UserError(
+                f"no kept result has a model {name!r}",
+                hint=f"{guess}models with results: {', '.join(names)}",
+            )
+        return replace(self, entries=[entry for entry in self.entries if entry.model == name])
+
     def as_json(self) -> dict[str, Any]:
-        return {
-            "entries": [asdict(entry) for entry in self.entries],
-            "unreadable": self.unreadable,
-        }
+        return asdict(self)
 
     def table(self) -> str:
         """For people; a label stands on every line that it concerns."""
@@ -50,70 +60,60 @@ class History:
             "result", "model", "configuration", "runs", "inference p50", "total p50", "label",
         )  # fmt: skip
         rows = [heading]
-        for entry in self.entries:
-            rows.append(
-                (
-                    entry.result,
-                    entry.model,
-                    entry.configuration,
-                    str(entry.runs),
-                    f"{wording.milliseconds(_number(entry.inference_us))} ms",
-                    f"{wording.milliseconds(_number(entry.total_us))} ms",
-                    entry.label,
-                )
+        rows += [
+            (
+                entry.result,
+                entry.model,
+                entry.configuration,
+                str(entry.runs),
+                _milliseconds(entry.inference_us),
+                _milliseconds(entry.total_us),
+                entry.label,
             )
-        return "\n".join(
-            [
-                *wording.aligned(rows, right=(3, 4, 5)),
-                *(f"unreadable: {u}" for u in self.unreadable),
-            ]
-        )
+            for entry in self.entries
+        ]
+        table = figures.aligned(rows, right=(3, 4, 5))
+        return "\n".join([*table, *(f"unreadable: {reason}" for reason in self.unreadable)])
 
 
-def history(model: str = "") -> History:
-    """All results under out/results; ``model`` keeps only those of one model."""
+def history() -> History:
+    """All results under out/results."""
     entries: list[Entry] = []
     unreadable = []
-    for path in reading.kept():
+    for path in store.kept():
         try:
-            entries += _entries(path, model)
+            entries += _entries(store.load(path))
         except UserError as error:
             unreadable.append(error.message)
     return History(entries, unreadable)
 
 
-def of(path: Path) -> History:
+def of(result: Result) -> History:
     """One result in the form of ``history``."""
-    return History(_entries(reading.locate(path), ""), [])
+    return History(list(_entries(result)), [])
 
 
-def _entries(path: Path, only: str) -> list[Entry]:
-    result = reading.load(path)
-    image = " ".join(
-        str(result.fact(f"system.image.{key}") or "") for key in ("VARIANT", "VERSION", "COMMIT")
-    )
-    return [
-        Entry(
-            result=result.name,
-            label=result.label,
-            board=result.board,
-            image=image.strip(),
-            model=model.name,
-            configuration=configuration.title,
-            runs=configuration.runs,
-            failed=configuration.failed,
-            inference_us=_known(median(configuration.times("inference"))),
-            total_us=_known(median(configuration.times(TOTAL))),
-        )
-        for model in result.models
-        if not only or model.name == only
-        for configuration in model.configurations
-    ]
+def _entries(result: Result) -> Iterator[Entry]:
+    image = result.image
+    for model in result.models:
+        for configuration in model.configurations:
+            yield Entry(
+                result=result.name,
+                label=result.label,
+                board=result.board,
+                image=" ".join(filter(None, (image.variant, image.version, image.commit))),
+                model=model.name,
+                configuration=configuration.title,
+                runs=configuration.runs,
+                failed=configuration.failed,
+                inference_us=_known(median(configuration.times("inference"))),
+                total_us=_known(median(configuration.times(TOTAL))),
+            )
 
 
 def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+def _milliseconds(us: float | None) -> str:
+    return f"{figures.milliseconds(math.nan if us is None else us)} ms"

@@ -11,7 +11,6 @@ from pico_image.base.drawing import Canvas, Plot, draw
 from pico_image.results import figures
 from pico_image.results.result import STAGES, Configuration, Model, Result
 from pico_image.results.statistics import FEWEST_SAMPLES, median, percentile
-from pico_image.results.wording import milliseconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +84,9 @@ def _stage_bars(canvas: Canvas, axes: Axes, rows: Sequence[Configuration], relat
                 )
             left += width
         if not relative:
-            axes.text(left + longest * 0.015, place, milliseconds(whole), va="center_baseline")
+            axes.text(
+                left + longest * 0.015, place, figures.milliseconds(whole), va="center_baseline"
+            )
     axes.set_yticks(range(len(rows)), [c.title for c in rows], color=canvas.colours["ink"])
     axes.set_title("share of the total [%]" if relative else "mean time [ms]")
     axes.set_xlim(0, 100 if relative else longest * 1.22)
@@ -130,8 +131,8 @@ def _runs(canvas: Canvas, axes: Axes, configuration: Configuration) -> None:
     for picture in configuration.pictures:
         points = [
             (number, sample / 1000)
-            for number, sample in enumerate(picture.stages.get("inference", ()), start=1)
-            if sample is not None and math.isfinite(sample) and sample >= 0
+            for number, sample in enumerate(picture.stages.inference.samples, start=1)
+            if sample is not None
         ]
         shown = points[:: math.ceil(len(points) * len(configuration.pictures) / DOTS_SHOWN) or 1]
         axes.plot(
@@ -146,7 +147,7 @@ def _runs(canvas: Canvas, axes: Axes, configuration: Configuration) -> None:
         )
     axes.set_title(f"{configuration.title} [ms]")
     axes.locator_params(axis="x", integer=True, nbins=5)
-    most = max((len(p.stages.get("inference", ())) for p in configuration.pictures), default=0)
+    most = max((len(p.stages.inference.samples) for p in configuration.pictures), default=0)
     if most <= 2:  # not 0.95 to 1.05, nor a tick at run 1.2
         axes.set_xlim(0.5, most + 0.5)
         axes.set_xticks(range(1, most + 1))

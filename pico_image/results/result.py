@@ -1,117 +1,314 @@
-"""Benchmark results as typed data. Times are microseconds."""
+"""Results of npu-bench and of the runners as typed data: the one definition of their format.
+
+The JSON Schema of the board's programs is generated from these classes; after a change run
+``python -m pico_image.results.result``. Docstrings of fields are their descriptions there.
+Unknown fields are ignored: a newer minor version adds some. Times are microseconds, memory is KiB.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import field
-from pathlib import Path
-from typing import Any
+import json
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
 
+from pico_image.base.files import ROOT, write_text
 from pico_image.results.statistics import usable
 
+SCHEMA_FILE = ROOT / "app/bench/result.schema.json"
+#: Readers refuse another major version; app/common/version.h says which minor one is written.
+MAJOR = "1"
 STAGES = ("decode", "prepare", "inference", "post")
 TOTAL = "total"
-#: The schema leaves some types open, so that newer results stay readable; what is read is checked
-#: here. A list as the name of a picture was a traceback in a report, found by changing every value.
-CHECKED = ConfigDict(strict=True)
+
+Count = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(ge=1)]
+Amount = Annotated[float, Field(ge=0)]
+#: None where there is no usable sample.
+Time = Amount | None
+UTC = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
 
 
-@dataclass(frozen=True, config=CHECKED)
-class Picture:
-    """One picture in one configuration: samples of each stage and of the total, in order."""
+class Part(BaseModel):
+    """What all parts of a result have in common: types are exact, NaN and infinity no figures."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Program(Part):
+    """Who wrote it."""
+
+    name: str
+    version: str
+
+
+class Statistics(Part):
+    """Samples and what the board makes of them."""
+
+    n: Count
+    failed: Count
+    """samples that are no times: a broken clock"""
+    min: Time
+    median: Time
+    p90: Time
+    p99: Time
+    max: Time
+    mean: Time
+    stddev: Time
+    """of the sample (n - 1); null below 2 samples"""
+    cv: float | None
+    """stddev / mean"""
+    samples: list[Time]
+    """every sample in the order of measuring"""
+
+    @property
+    def times(self) -> list[float]:
+        """Usable samples, ascending."""
+        return usable(self.samples)
+
+
+class Stages(Part):
+    """Statistics of each stage of a run, and of the whole run, measured by itself."""
+
+    decode: Statistics
+    prepare: Statistics
+    inference: Statistics
+    post: Statistics
+    total: Statistics
+
+    def of(self, stage: str) -> Statistics:
+        statistics: Statistics = getattr(self, stage)
+        return statistics
+
+
+class Answer(Part):
+    """One of the best classes."""
+
+    index: Count = Field(alias="class")
+    label: str
+    score: float | None
+    probability: float | None
+
+
+class Memory(Part):
+    """What a runner needed."""
+
+    peak_kib: float
+    """VmHWM of the runner; -1 unknown"""
+    available_kib: float
+    """least MemAvailable while the model was loaded; -1 unknown"""
+
+
+class Xnnpack(Part):
+    """How much of a network XNNPACK runs."""
+
+    used: bool
+    nodes: Count
+    total_nodes: Size
+    partitions: Count
+    reason: str | None
+
+
+class Engine(Part):
+    """An engine in its own words."""
+
+    name: Literal["cpu", "npu"]
+    runtime: str
+    precision: str
+    line: str
+    xnnpack: Xnnpack | None = None
+
+
+class Input(Part):
+    """The input of a network."""
+
+    width: Size
+    height: Size
+    channels: Size
+
+
+class RunnerModel(Part):
+    """The model that a runner was given."""
+
+    name: str
+    path: str
+    classes: Count
+    macs: float | None
+    input: Input
+
+
+class Effort(Part):
+    """How long is measured, and the rules that are the same in every result."""
+
+    unit: Literal["us"]
+    percentiles: str
+    warmup_runs: Count
+    min_runs: Count
+    min_secs: Amount
+    max_secs: Amount
+    threads: Count
+
+
+class RunnerPicture(Part):
+    """One picture as a runner prepared and classified it."""
+
+    path: str
+    format: Literal["JPEG", "PNG", "RGB"]
+    width: Size
+    height: Size
+    decode_scale: Literal[1, 2, 4, 8]
+    crop: Annotated[list[float], Field(min_length=4, max_length=4)]
+    first: dict[str, Time] | None
+    runs: Count
+    failed: Count
+    loop: Amount
+    """wall time of the timed runs together, with what lies between them"""
+    stages: Stages
+    top: list[Answer]
+    expected: list[Count] | None
+    correct: bool | None
+    logits: list[float | None] = []
+
+
+class Runner(Part):
+    """The output of npu-runner or neon-runner: one model on one engine."""
+
+    program: Program
+    ended: UTC
+    clock_set: bool
+    emulated: bool
+    simulated_npu: bool
+    model: RunnerModel
+    engine: Engine
+    protocol: Effort
+    load: Time
+    memory: Memory
+    pictures: Annotated[list[RunnerPicture], Field(min_length=1)]
+    warnings: list[str]
+
+
+class Picture(Part):
+    """One picture in one configuration."""
 
     path: str
     title: str
-    stages: Mapping[str, Sequence[float | None]]
-    failed: int
+    expected: list[Count] | None
     correct: bool | None
-    top: Sequence[Mapping[str, Any]]
+    failed: Count
+    stages: Stages
+    loops: list[Amount] = []
+    """wall time of the timed runs of each round: what --min-secs is about"""
+    first: Stages
+    """first inference after loading; only the first picture of a round has one"""
+    giga_operations_per_second: float | None
+    """2 x MACs / median inference time"""
+    share_of_npu_peak: float | None = None
+    """0 to 1: operations a second / (2 x 512 x NPU clock); only for a real NPU of known clock"""
+    top: list[Answer]
+
+    @property
+    def label(self) -> str:
+        return self.title or PurePosixPath(self.path).stem
 
     def times(self, stage: str) -> list[float]:
         """Usable samples of a stage, ascending."""
-        return usable(self.stages.get(stage, ()))
+        return self.stages.of(stage).times
 
     @property
     def broken(self) -> int:
         """Samples of the total that are no times (a broken clock)."""
-        return len(self.stages.get(TOTAL, ())) - len(self.times(TOTAL))
+        return len(self.stages.total.samples) - len(self.times(TOTAL))
 
     @property
     def answer(self) -> str:
         """The best class as text, "" when none is known."""
-        if not self.top:
-            return ""
-        best = self.top[0]
-        return f"{best.get('label') or 'class'} ({best.get('class')})"
+        return f"{self.top[0].label or 'class'} ({self.top[0].index})" if self.top else ""
 
 
-@dataclass(frozen=True, config=CHECKED)
-class Configuration:
+class ModelFile(Part):
+    """The file that was measured; ``sha256`` is that of its card."""
+
+    path: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    bytes: float | None = None
+    verified: Literal["yes", "no", "unknown"]
+
+
+class Configuration(Part):
     """One model on one engine in one precision."""
 
-    title: str
-    engine: str
-    precision: str
+    title: Literal["CPU float32", "CPU int8", "NPU int8"]
+    engine: Literal["cpu", "npu"]
+    precision: Literal["float32", "int8"]
     simulated: bool
-    sha256: str
-    verified: str
-    model_bytes: int | None
+    """a functional NPU simulator: none of its times means anything"""
+    file: ModelFile
     failure: str | None
-    runtime: str
-    line: str
-    load: list[float]
-    peak_kib: int | None
+    rounds: Count
+    facts: Engine | None
+    load: Statistics
+    memory: Memory
     pictures: list[Picture]
 
     @property
-    def measured(self) -> bool:
-        """Is there any time at all?"""
-        return any(self.times(TOTAL))
+    def runtime(self) -> str:
+        return self.facts.runtime if self.facts else ""
+
+    @property
+    def line(self) -> str:
+        return self.facts.line if self.facts else ""
 
     def times(self, stage: str) -> list[float]:
         """Usable samples of a stage over all pictures, ascending."""
         return sorted(t for picture in self.pictures for t in picture.times(stage))
-
-    def picture(self, path: str) -> Picture | None:
-        return next((p for p in self.pictures if p.path == path), None)
 
     @property
     def runs(self) -> int:
         return len(self.times(TOTAL))
 
     @property
+    def measured(self) -> bool:
+        """Is there a time above 0?"""
+        return any(self.times(TOTAL))
+
+    @property
     def failed(self) -> int:
         return sum(p.failed + p.broken for p in self.pictures)
 
+    def picture(self, path: str) -> Picture | None:
+        return next((p for p in self.pictures if p.path == path), None)
 
-@dataclass(frozen=True, config=CHECKED)
-class Agreement:
-    """How alike two configurations answer, over all pictures."""
+
+class Comparison(Part):
+    """Answers and times of two configurations, named by their titles, for one picture."""
 
     of: str
     against: str
-    pictures: int
-    top1_equal: int
-    top5_shared: float
-    cosine: float | None  # the smallest of all pictures
+    picture: str
+    speedup_inference: float | None
+    """median of "against" / median of "of"; null when one is emulated or simulated"""
+    speedup_total: float | None
+    top1_equal: bool
+    top5_shared: Annotated[int, Field(ge=0, le=5)]
+    cosine: float | None
+    """of all scores"""
 
 
-@dataclass(frozen=True, config=CHECKED)
-class Model:
-    """One network; ``macs`` multiply-accumulates for one inference, None when not known."""
+class Model(Part):
+    """One network; ``macs`` multiply-accumulates for one inference."""
 
     name: str
     title: str
-    width: int
-    height: int
+    input: Input
+    classes: Count
     macs: float | None
-    macs_source: str
+    macs_source: str | None
     configurations: list[Configuration]
-    agreements: list[Agreement]
+    comparisons: list[Comparison]
 
     def find(self, engine: str, precision: str) -> Configuration | None:
         return next(
@@ -124,21 +321,99 @@ class Model:
         return [c for c in self.configurations if c.measured]
 
 
-@dataclass(frozen=True, config=CHECKED)
-class Result:
-    """One run of npu-bench and where it came from."""
+class Options(Effort):
+    """What npu-bench was asked for."""
 
-    path: Path
-    name: str
+    quick: bool
+    mlperf_style: bool = False
+    rounds: Count
+    order: str
+
+
+class Kernel(Part):
+    """As uname tells it."""
+
+    release: str
+    machine: str
+
+
+class Cpu(Part):
+    """As /proc/cpuinfo tells it."""
+
+    model: str | None = None
+    hardware: str | None = None
+
+
+class Image(Part):
+    """As the image's own /etc/pico-image-release tells it."""
+
+    variant: str | None = Field(default=None, alias="VARIANT")
+    version: str | None = Field(default=None, alias="VERSION")
+    commit: str | None = Field(default=None, alias="COMMIT")
+    build_date: str | None = Field(default=None, alias="BUILD_DATE")
+
+
+class System(Part):
+    """What ran."""
+
+    kernel: Kernel
+    command_line: str | None
+    board: str | None = None
+    cpu: Cpu
+    image: Image | None
+    deployed: str | None = None
+    """what invoke deploy put there after the image was built"""
+    memory_kib: float | None
+    cma_kib: float | None = None
+    npu_driver: str | None = None
     emulated: bool
-    simulated_npu: bool
-    ended: str
+    emulated_because: str
+
+
+class State(Part):
+    """Clocks and what disturbs, before or after measuring."""
+
+    governor: str | None
+    cpu_mhz_sysfs: float | None
+    cpu_mhz_measured: Amount
+    """from a loop of dependent additions; in an emulator no clock at all"""
+    npu_frequency: str | None = None
+    npu_mhz: float | None = None
+    temperature_celsius: float | None
+    available_kib: float | None
+    swap_used_kib: Amount
+    load_1min: float | None
+    uptime_s: float | None
+    rkipc_runs: bool
+
+
+class Governor(Part):
+    """The CPU's governor before and while measuring."""
+
+    found: str | None
+    used: str | None
+
+
+class Bench(Part):
+    """The result of npu-bench."""
+
+    program: Program
+    started: UTC
+    ended: UTC
     clock_set: bool
-    outcome: str
-    models: list[Model]
+    """false: the dates above are those of a clock that nobody set"""
+    emulated: bool
+    """true: an emulated CPU; no time says anything about a board"""
+    simulated_npu: bool
+    outcome: Literal["ok", "failed"]
+    options: Options
+    system: System
+    before: State
+    after: State
+    governor: Governor
+    models: Annotated[list[Model], Field(min_length=1)]
     warnings: list[str]
     failures: list[str]
-    raw: Mapping[str, Any] = field(repr=False)
 
     @property
     def label(self) -> str:
@@ -147,30 +422,79 @@ class Result:
         words += ["SIMULATED NPU"] if self.simulated_npu else []
         return " · ".join(words)
 
-    def believable(self, *configurations: Configuration) -> bool:
-        """Are these times a board's, so that ratios of them mean something?"""
-        return not self.emulated and not any(c.simulated for c in configurations)
-
-    def fact(self, path: str) -> Any:
-        """A member by dotted path (``system.kernel.release``), None when it is not there."""
-        value: Any = self.raw
-        for key in path.split("."):
-            value = value.get(key) if isinstance(value, dict) else None
-        return value
-
-    def number(self, path: str) -> float | None:
-        value = self.fact(path)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return None
-        return float(value) if math.isfinite(value) else None
-
     @property
-    def variant(self) -> str:
-        return str(self.fact("system.image.VARIANT") or "")
+    def image(self) -> Image:
+        return self.system.image or Image()
 
     @property
     def board(self) -> str:
         """What ran, for headings."""
-        if self.emulated:
-            return "QEMU (Cortex-A7)"
-        return str(self.fact("system.board") or "unknown board")
+        return "QEMU (Cortex-A7)" if self.emulated else self.system.board or "unknown board"
+
+
+class Result(Bench):
+    """A result of npu-bench, the name that it is kept under, and the JSON that it was read from."""
+
+    name: str
+    version: str = Field(alias="schema")
+    raw: dict[str, Any] = Field(repr=False)
+
+
+def schema_text() -> str:
+    """The JSON Schema of everything that the board's programs write."""
+    _, parts = models_json_schema(
+        [(Bench, "validation"), (Runner, "validation")], ref_template="#/$defs/{model}"
+    )
+    whole = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:luckfox-pico-npu:result:{MAJOR}",
+        "title": "Result of npu-bench, neon-runner or npu-runner",
+        "description": "Generated by pico_image/results/result.py, do not edit. Times are "
+        "microseconds, memory is KiB. Readers ignore fields that they do not know and refuse "
+        'another major version of "schema". docs/results.md explains each field.',
+        "type": "object",
+        "required": ["schema", "kind"],
+        "properties": {
+            "schema": {"type": "string", "pattern": rf"^{MAJOR}\.[0-9]+$"},
+            "kind": {"enum": ["bench", "runner"]},
+        },
+        "if": {"properties": {"kind": {"const": "bench"}}},
+        "then": {"$ref": "#/$defs/Bench"},
+        "else": {"$ref": "#/$defs/Runner"},
+        "$defs": {name: _plain(part) for name, part in parts["$defs"].items()},
+    }
+    return _layout(whole) + "\n"
+
+
+def _plain(node: Any) -> Any:
+    """Without defaults and made-up titles; ``X or null`` as one list of types where X has one."""
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    kept = {
+        key: _plain(value)
+        for key, value in node.items()
+        if key != "default" and not (key == "title" and isinstance(value, str))
+    }
+    some, *others = kept.get("anyOf", [None])
+    if others == [{"type": "null"}] and "type" in some:
+        del kept["anyOf"]
+        kept = {**some, "type": [some["type"], "null"], **kept}
+    return kept
+
+
+def _layout(node: Any, indent: str = "") -> str:
+    """JSON with what fits into one line on one line."""
+    line = json.dumps(node, ensure_ascii=False)
+    inner = indent + "  "
+    if len(indent) + len(line) <= 100 or not isinstance(node, (dict, list)):
+        return line
+    if isinstance(node, list):
+        return "[\n" + ",\n".join(inner + _layout(n, inner) for n in node) + f"\n{indent}]"
+    items = (f"{inner}{json.dumps(k)}: {_layout(value, inner)}" for k, value in node.items())
+    return "{\n" + ",\n".join(items) + f"\n{indent}}}"
+
+
+if __name__ == "__main__":
+    write_text(SCHEMA_FILE, schema_text())

@@ -21,9 +21,9 @@ from pico_image.tasks.parsing import takes_words
 @guarded
 def report(_: Context, result: list[str], output: str = "") -> None:
     """Make a page, Markdown and plots of results: report [RESULT ...]."""
-    from pico_image.results import report as reports
+    from pico_image.results.report import write_report
 
-    print(reports.make(Console(), result, optional_path(output)))
+    print(write_report(Console(), result, optional_path(output)))
 
 
 takes_words("report", "result")
@@ -46,10 +46,10 @@ def compare(
     """Tell what is faster beyond noise; exit 1 on a regression."""
     from pico_image.results import compare as comparing
 
-    found = comparing.compare(a, b, threshold=decimal("threshold", threshold), across=across)
-    show(found.as_json()) if json else print(found.table())
-    if found.regressions:
-        raise CheckFailed(f"{len(found.regressions)} regressions")
+    comparison = comparing.compare(a, b, threshold=decimal("threshold", threshold), across=across)
+    show(comparison.as_json()) if json else print(comparison.table())
+    if comparison.regressions:
+        raise CheckFailed(f"{len(comparison.regressions)} regressions")
 
 
 @task(help=JSON | {"model": "only results of this model"})
@@ -58,5 +58,7 @@ def history(_: Context, model: str = "", json: bool = False) -> None:
     """List all kept results."""
     from pico_image.results import history as past
 
-    found = past.history(model)
-    show(found.as_json()) if json else print(found.table())
+    listed = past.history()
+    if model:
+        listed = listed.of_model(model)
+    show(listed.as_json()) if json else print(listed.table())

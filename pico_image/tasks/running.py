@@ -18,14 +18,14 @@ from pico_image.tasks.common import BOARD, JSON, VERBOSE, guarded, optional_path
 @guarded
 def try_(_: Context, keep_running: bool = False, verbose: bool = False) -> None:
     """Build the emulator image, boot it, run its benchmark, show the table."""
+    from pico_image.emulator.bench_at_boot import bench_at_boot
     from pico_image.image import build
-    from pico_image.results import benchmark
 
     console = Console(verbose=verbose)
     with console.logging_to(output_dir() / "emulator" / "logs", "try"):
         images = build.build_image(console, configuration.load(), "emulator")
         with console.step("Boot it in QEMU and run its benchmark"):
-            run = benchmark.in_emulator(console, images, keep_running=keep_running)
+            run = bench_at_boot(console, images, keep_running=keep_running)
     print(run.table)
     print(f"image:   {images / 'sdcard.img'}")
     print(f"results: {run.folder}")
@@ -72,10 +72,10 @@ def bench(
     verbose: bool = False,
 ) -> None:
     """Run the benchmark on a board or in the emulator; fetch and keep its result."""
-    from pico_image.board import bench as remote
+    from pico_image.board import bench as board_bench
     from pico_image.board.ssh import Connection
+    from pico_image.emulator.bench_at_boot import bench_at_boot
     from pico_image.image import build
-    from pico_image.results import benchmark
     from pico_image.results import history as past
 
     options = {"": [], "quick": ["--quick"], "full": [], "mlperf": ["--mlperf-style"]}
@@ -93,16 +93,16 @@ def bench(
         board = Connection(
             console, host, port=whole("port", port), identity=optional_path(identity)
         )
-        with console.logging_to(output_dir() / "remote" / "logs", "bench"):
-            run = remote.bench(console, board, options=options[suite], last=last)
+        with console.logging_to(output_dir() / "board" / "logs", "bench"):
+            run = board_bench.bench(console, board, options=options[suite], last=last)
     else:
         images = build.existing_images("emulator")
         with console.logging_to(output_dir() / "emulator" / "logs", "bench"):
-            run = benchmark.in_emulator(console, images)
+            run = bench_at_boot(console, images)
     if json:
-        show(run.result)
+        show(run.result.raw)
     else:
-        print(run.table if run.table.strip() else past.of(run.folder).table())
+        print(run.table if run.table.strip() else past.of(run.result).table())
         print(f"results: {run.folder}")
         print(f"page:    invoke report {run.folder.name}")
 
@@ -148,7 +148,7 @@ def deploy(
     config = configuration.load()
     own = {name: folder for name in model if (folder := user_models.kept(config, name))}
     board = Connection(console, host, port=whole("port", port), identity=optional_path(identity))
-    with console.logging_to(output_dir() / "remote" / "logs", "deploy"):
+    with console.logging_to(output_dir() / "board" / "logs", "deploy"):
         if undo:
             print("\n".join(deployment.undo(board)))
             return

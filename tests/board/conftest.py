@@ -11,7 +11,7 @@ import pytest
 from pico_image.base.console import Console
 from pico_image.board import bench
 from pico_image.board.ssh import Connection
-from pico_image.results import benchmark
+from pico_image.results import store
 from tests.board.boards import FAST, Board, booted
 
 
@@ -23,7 +23,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
 
 
 @pytest.fixture(scope="package")
-def measured(board: Board) -> benchmark.Run:
+def measured(board: Board) -> store.Run:
     """The real benchmark, run once; its result lies on the board from then on."""
     return bench.bench(Console(), board.connection, options=FAST)
 

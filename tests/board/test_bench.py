@@ -9,31 +9,31 @@ import pytest
 from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, UserError
 from pico_image.board import bench
-from pico_image.results import benchmark
+from pico_image.results import store
 from tests.board.boards import FAST, Board, kept
 
 pytestmark = [pytest.mark.qemu, pytest.mark.slow]
 
 
-def test_bench_fetches_a_whole_result(board: Board, measured: benchmark.Run) -> None:
+def test_bench_fetches_a_whole_result(board: Board, measured: store.Run) -> None:
     run = measured
-    assert run.result["emulated"] is True
-    assert run.result["models"][0]["name"] == "colours"
-    assert json.loads((run.folder / "result.json").read_text()) == run.result
+    assert run.result.emulated
+    assert run.result.models[0].name == "colours"
+    assert json.loads((run.folder / "result.json").read_text()) == run.result.raw
     assert "npu-bench: result" in run.table
     name = board.sh("ls /userdata/bench").split()
     there = board.sh(f"cat /userdata/bench/{name[0]}")
-    assert json.loads(there) == run.result
+    assert json.loads(there) == run.result.raw
     info = json.loads((run.folder / "build-info.json").read_text())
     assert info["variant"] == "emulator-ssh"
     assert board.connection.known_hosts.read_text().startswith("[127.0.0.1]:")
 
 
-def test_last_fetches_without_running(board: Board, measured: benchmark.Run) -> None:
+def test_last_fetches_without_running(board: Board, measured: store.Run) -> None:
     before = board.sh("ls /userdata/bench")
     run = bench.bench(Console(), board.connection, last=True)
     assert board.sh("ls /userdata/bench") == before
-    assert run.result["models"][0]["name"] == "colours"
+    assert run.result.models[0].name == "colours"
     assert run.folder == measured.folder, "fetched twice it is kept once"
 
 
@@ -46,14 +46,14 @@ def test_bad_options_are_the_users_to_mend(board: Board) -> None:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("head -c 300 {name}", "is not whole"),
+        ("head -c 300 {name}", "is not a whole"),
         ('sed \'s/"schema":.*/"schema":"7.0",/\' {name}', "result schema 7.0"),
         ("echo '[]'", "not a benchmark result"),
-        ("true", "is not whole"),
+        ("true", "is not a whole"),
     ],
 )
 def test_broken_results_are_not_kept(
-    board: Board, measured: benchmark.Run, command: str, message: str
+    board: Board, measured: store.Run, command: str, message: str
 ) -> None:
     name = "/userdata/bench/" + board.sh("ls /userdata/bench").split()[0]
     board.sh(command.format(name=name) + " >/userdata/bench/zz.json; touch /userdata/bench/zz.json")

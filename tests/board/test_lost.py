@@ -52,7 +52,7 @@ def test_connection_lost_while_measuring(board: Board) -> None:
     while len(board.sh("ls /userdata/bench").split()) == count:
         assert time.monotonic() < deadline, board.sh("cat /tmp/npu-bench-remote.log")
         time.sleep(2)
-    assert bench.bench(Console(), board.connection, last=True).result["outcome"]
+    assert bench.bench(Console(), board.connection, last=True).result.outcome
 
 
 def test_connection_lost_while_deploying(board: Board, tmp_path: Path) -> None:

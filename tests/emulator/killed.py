@@ -9,7 +9,7 @@ from pathlib import Path
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.emulator import qemu
-from pico_image.results import benchmark as bench
+from pico_image.emulator.bench_at_boot import bench_at_boot
 
 
 def told(work: Callable[[Console], object], answer: Path) -> None:
@@ -24,7 +24,7 @@ def told(work: Callable[[Console], object], answer: Path) -> None:
 
 
 def benchmark(images: Path, answer: Path) -> None:
-    told(lambda console: bench.in_emulator(console, images), answer)
+    told(lambda console: bench_at_boot(console, images), answer)
 
 
 def emulate(images: Path, answer: Path) -> None:

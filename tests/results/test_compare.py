@@ -277,9 +277,9 @@ def test_missing_results_are_named(keep: Keep) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"schema": "1.0", "kind"', "no whole benchmark result"),
+        ('{"schema": "1.0", "kind"', "not a whole benchmark result"),
         ("[]", "not a benchmark result"),
-        ("", "no whole benchmark result"),
+        ("", "not a whole benchmark result"),
         ('{"schema": "2.0"}', "result schema 2.0"),
         ('{"schema": "1.0", "kind": "bench"}', "not a valid result"),
     ],
@@ -317,3 +317,14 @@ def test_history_of_nothing_says_what_to_do(
 ) -> None:
     monkeypatch.setenv("PICO_OUTPUT_DIR", str(tmp_path))
     assert "invoke bench" in history().table()
+
+
+def test_history_of_an_unknown_model_names_those_that_are_there(keep: Keep) -> None:
+    keep("a", names=("mobilenet-v2", "efficientnet-lite0"))
+    assert {entry.model for entry in history().of_model("mobilenet-v2").entries} == {"mobilenet-v2"}
+    with pytest.raises(UserError, match="'mobilnet-v2'") as caught:
+        history().of_model("mobilnet-v2")
+    assert "did you mean 'mobilenet-v2'?" in str(caught.value.hint)
+    assert "efficientnet-lite0" in str(caught.value.hint)
+    with pytest.raises(UserError, match="'x'"):
+        history().of_model("x")

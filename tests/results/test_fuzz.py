@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pico_image.base.errors import CheckFailed, UserError
-from pico_image.results import compare, page, reading
+from pico_image.results import compare, report, store
 from tests.support import synthetic_results
 from tests.support.killing import MORE, chance
 
@@ -73,7 +73,7 @@ def test_one_value_changed(
         path.write_text(json.dumps(changed(good, place, value)))
         told = f"{place} = {value!r:.60}"
         try:
-            result = reading.load(path)
+            result = store.load(path)
         except UserError as error:
             assert str(path) in str(error), told
             refused += 1
@@ -83,8 +83,8 @@ def test_one_value_changed(
         read += 1
         try:
             compare.compare(honest, path, across=True)
-            views = [page.view(result, [[] for _ in result.models])]
-            (page.markdown(views) + page.html(views)).encode()
+            views = [report.view(result, [[] for _ in result.models])]
+            (report.markdown(views) + report.html(views)).encode()
         except (UserError, CheckFailed):
             pass
         except Exception as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pico_image.base.console import Console
-from pico_image.results import report
+from pico_image.results.report import write_report
 from tests.conftest import Keep
 from tests.support import synthetic_results as synthetic
 from tests.support.browser import Text, browse, check_readable, luminance, png_size, probe
@@ -17,7 +17,7 @@ from tests.support.browser import Text, browse, check_readable, luminance, png_s
 @pytest.mark.slow
 def test_page_of_a_board(keep: Keep, tmp_path: Path) -> None:
     keep("run")
-    page = report.make(Console(), ["run"])
+    page = write_report(Console(), ["run"])
     assert page == tmp_path / "out" / "reports" / "run" / "index.html"
     text = Text(page.read_text(encoding="utf-8"))
 
@@ -76,7 +76,7 @@ def test_page_of_a_board(keep: Keep, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_page_of_the_emulator_says_so_everywhere(keep: Keep, tmp_path: Path) -> None:
     keep("run", emulated=True, simulated=True, names=("efficientnet-lite0",))
-    page = report.make(Console(), ["run"], tmp_path / "page")
+    page = write_report(Console(), ["run"], tmp_path / "page")
     html = page.read_text(encoding="utf-8")
     text = Text(html)
     label = "EMULATED CPU · SIMULATED NPU"
@@ -117,7 +117,7 @@ def test_page_of_the_emulator_says_so_everywhere(keep: Keep, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_page_prints(keep: Keep, tmp_path: Path) -> None:
     keep("run", emulated=True)
-    page = report.make(Console(), ["run"])
+    page = write_report(Console(), ["run"])
     pdf = tmp_path / "page.pdf"
     browse(tmp_path, f"--print-to-pdf={pdf}", "--no-pdf-header-footer", page.as_uri())
     data = pdf.read_bytes()
@@ -135,7 +135,7 @@ def test_phone_in_the_dark(keep: Keep, tmp_path: Path) -> None:
     keep("20261125T081055Z-luckfox-pico-mini-with-a-long-name", failed)
     keep("emulated", emulated=True, simulated=True, runs=1)
     names = ["20261125T081055Z-luckfox-pico-mini-with-a-long-name", "emulated"]
-    page = report.make(Console(), names)
+    page = write_report(Console(), names)
     dark = probe(page, tmp_path, 400, "--blink-settings=preferredColorScheme=0")
     check_readable(dark, 400)
     text = Text(page.read_text(encoding="utf-8"))

@@ -259,3 +259,11 @@ def test_a_reader_that_ends_early_is_no_traceback(
     with process.stderr as errors:
         assert errors.read() == ""
     assert process.wait() == 141
+
+
+def test_history_of_an_unknown_model_exits_2(keep: Keep) -> None:
+    keep("run", runs=1)
+    result = invoke("history", "--model", "mobilnet-v2")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "mobilenet-v2" in result.stderr
+    assert invoke("history", "--model", "mobilenet-v2").returncode == 0
