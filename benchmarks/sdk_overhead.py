@@ -23,9 +23,10 @@ from pathlib import Path
 
 from pico_image.base.console import Console
 from pico_image.base.files import ROOT
+from pico_image.base.project import NAME
 from pico_image.config import configuration
 from pico_image.engine import run, volumes
-from pico_image.engine.client import PROJECT, Engine, Mount
+from pico_image.engine.client import Container, Engine, Mount
 from pico_image.sdk import backend
 from pico_image.sdk.workspace import Options
 from tests.support.model_cards import card
@@ -72,30 +73,30 @@ def measure(seconds: float, folder: Path, process: TestEngine) -> dict[str, floa
     (models / "model.json").write_text(json.dumps(card().plain()), encoding="utf-8")
     options = Options(base_image=BASE, models={"efficientnet-lite0": models}, first_bytes=0)
     console = Console()
-    engine = Engine.connect()
+    engine = Engine.connect(NAME)
     with (
         repository.served(folder / "git", process.gateway) as url,
         console.logging_to(folder / "logs", "overhead"),
     ):
         config = configuration.load(project(folder, f"{url}/sdk", commit))
-        volumes.ensure(engine, f"{PROJECT}-dl", {f"{PROJECT}.cache": "dl"}, what="a benchmark")
+        volumes.ensure(engine, f"{NAME}-dl", {f"{NAME}.cache": "dl"}, what="a benchmark")
         knobs = "".join(f"slow {point}\n" for point in POINTS).encode()
         entries = {
             "stand-in": volumes.Entry(knobs),
             "stand-in-seconds": volumes.Entry(str(seconds).encode()),
         }
-        volumes.put(engine, BASE, f"{PROJECT}-dl", entries)
+        volumes.Volume(engine, BASE, f"{NAME}-dl").put(entries)
         began = time.monotonic()
         backend.build(console, config, config.variant(VARIANT), options, engine=engine)
         ours = time.monotonic() - began
-        volume = f"{PROJECT}-{VARIANT}-{commit[:12]}"
+        volume = f"{NAME}-{VARIANT}-{commit[:12]}"
         source = next(
             str(item.name)
             for item in engine.client.volumes.list()
             if str(item.name).startswith(f"{volume}-src-")
         )
         mounts = [Mount(volume, "/build"), Mount(source, "/src", True)]
-        mounts += [Mount(f"{PROJECT}-{name}", f"/cache/{name}") for name in ("git", "dl", "ccache")]
+        mounts += [Mount(f"{NAME}-{name}", f"/cache/{name}") for name in ("git", "dl", "ccache")]
         link = "ln -sfn /build/board/BoardConfig-npu-luckfox-pico-mini.mk .BoardConfig.mk"
         script = f"cd /build/sdk; ./build.sh clean; {link}; " + "; ".join(
             f"./build.sh {stage}" for stage in STAGES
@@ -104,16 +105,18 @@ def measure(seconds: float, folder: Path, process: TestEngine) -> dict[str, floa
         ended = run.run(
             engine,
             console,
-            BASE,
-            ["bash", "-ec", f"date +%s.%N; {script} >/dev/null; date +%s.%N"],
+            Container(
+                BASE,
+                ["bash", "-ec", f"date +%s.%N; {script} >/dev/null; date +%s.%N"],
+                mounts,
+                {
+                    "BR2_EXTERNAL": "/src/br2-external",
+                    "BR2_DL_DIR": "/cache/dl",
+                    "PICO_MODELS_DIR": "/src/models",
+                },
+                network=True,
+            ),
             what="run the stages by hand",
-            mounts=mounts,
-            env={
-                "BR2_EXTERNAL": "/src/br2-external",
-                "BR2_DL_DIR": "/cache/dl",
-                "PICO_MODELS_DIR": "/src/models",
-            },
-            network=True,
             on_line=lines.append,
         )
         assert ended.status == 0, lines

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pico_image import sources
 from pico_image.base.cache import cache_dir
-from pico_image.base.errors import UserError
+from pico_image.base.errors import Finding, UserError
 from pico_image.base.files import ROOT, output_dir
 from pico_image.config.configuration import Config, load
 
@@ -21,17 +22,6 @@ from pico_image.config.configuration import Config, load
 EMULATOR_BYTES = 5 * 10**9
 #: The Luckfox SDK's tree, its Buildroot and its output (a public builder asks for the same).
 SDK_BYTES = 15 * 10**9
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at; ``needed`` False means only some tasks want it."""
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-    needed: bool = True
 
 
 def examine(root: Path = ROOT, *, context: str | None = None, online: bool = True) -> list[Finding]:
@@ -131,11 +121,9 @@ def _configuration(root: Path) -> list[Finding]:
 
 def _container(root: Path, context: str | None, online: bool) -> list[Finding]:
     """What images for boards need; the emulator does without."""
-    from pico_image.engine import client
     from pico_image.sdk import requirements
 
-    try:
-        found = requirements.findings(load(root), context=context, online=online)
-    except UserError:  # configs/, which has a finding of its own
-        found = client.findings(context)
-    return [Finding(item.name, item.ok, item.detail, item.remedy, needed=False) for item in found]
+    config = None
+    with contextlib.suppress(UserError):  # configs/ has a finding of its own
+        config = load(root)
+    return requirements.findings(config, context=context, online=online)

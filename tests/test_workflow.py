@@ -22,8 +22,8 @@ from invoke.parser import Parser
 
 import tasks
 from pico_image.base.files import ROOT
+from pico_image.base.project import NAME
 from pico_image.config import configuration
-from pico_image.engine.client import PROJECT
 from pico_image.sdk.workspace import CACHES
 from tests.test_linters import tool
 
@@ -86,8 +86,8 @@ def test_volumes_are_those_that_a_build_uses(workflow: dict[str, Any]) -> None:
     """Made by the workflow before a build: by other names or labels the build would refuse them."""
     text = "\n".join(scripts(workflow))
     assert text.count(f"for cache in {' '.join(CACHES)}; do") == 2
-    assert f'"{PROJECT}-$cache"' in text
-    assert f"--label {PROJECT}=volume" in text and f'--label "{PROJECT}.cache=$cache"' in text
+    assert f'"{NAME}-$cache"' in text
+    assert f"--label {NAME}=volume" in text and f'--label "{NAME}.cache=$cache"' in text
 
 
 def select(workflow: dict[str, Any], folder: Path, **environment: str) -> tuple[int, str, str]:

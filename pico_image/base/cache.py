@@ -22,6 +22,7 @@ import platformdirs
 
 from pico_image.base.errors import UserError
 from pico_image.base.files import FULL, ROOT, locked, remove_tree
+from pico_image.base.project import NAME
 
 CACHEDIR_TAG = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -32,7 +33,7 @@ CACHEDIR_TAG = (
 def cache_dir() -> Path:
     """The one cache: downloads, converted models, compiled libraries. ``PICO_CACHE_DIR``."""
     folder = os.environ.get("PICO_CACHE_DIR")
-    path = Path(folder).expanduser() if folder else platformdirs.user_cache_path("luckfox-pico-npu")
+    path = Path(folder).expanduser() if folder else platformdirs.user_cache_path(NAME)
     path = path.absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,8 @@ class Console:
     """Steps, progress and messages to stderr; the results of a task go to stdout.
 
     Each run of a task has its own and passes it to every function that does work, so it also
-    carries ``offline``: with it, this run downloads nothing (``--offline``).
+    carries ``offline``: with it, this run downloads nothing (``--offline``). ``cancelled``, set
+    from any thread, ends what this run does in a container.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Console:
     ) -> None:
         self.verbose = verbose
         self.offline = offline
+        self.cancelled = threading.Event()
         self._rich = RichConsole(
             file=stream or sys.stderr, highlight=False, soft_wrap=True, stderr=stream is None
         )
@@ -54,6 +56,12 @@ class Console:
         self.log_path: Path | None = None
         self._depth = 0
         self._lock = threading.RLock()
+
+    def fork(self, stream: IO[str]) -> Console:
+        """A console for work in another thread of this run: its own log file and steps."""
+        console = Console(offline=self.offline, stream=stream)
+        console.cancelled = self.cancelled
+        return console
 
     # -- the log file ---------------------------------------------------------------
 

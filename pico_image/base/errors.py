@@ -6,6 +6,7 @@ reads the output any more (``| head``), as for every program that SIGPIPE ends.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 EXIT_OK = 0
@@ -58,6 +59,20 @@ class CommandError(UserError):
             text += f"\n  full log: {log}"
         super().__init__(text, hint=hint)
         self.status = status
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was examined, and its remedy unless it is ``ok``.
+
+    ``needed`` False: only some tasks need it.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+    needed: bool = True
 
 
 class CheckFailed(Exception):

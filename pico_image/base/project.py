@@ -11,6 +11,8 @@ from pathlib import Path
 
 from pico_image.base.errors import UserError
 
+#: Name of the cache folder, and of all that we make in a container engine.
+NAME = "luckfox-pico-npu"
 #: The date of an image from a tree without git: the start of 2023.
 NO_DATE = 1672531200
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import getpass
 import os
@@ -25,6 +24,29 @@ from pico_image.base.errors import UserError
 
 #: ssh gives up on a host that does not answer after this.
 SSH_SECONDS = 15
+#: A terminated ssh ends at once unless the machine is busy.
+END_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """An ssh that forwards the socket file in ``folder``."""
+
+    folder: Path
+    ssh: subprocess.Popen[str]
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "docker.sock"
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.ssh.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.ssh.wait(END_SECONDS)
+        if self.ssh.stderr is not None:
+            self.ssh.stderr.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -36,11 +58,17 @@ class Address:
     tls: TLSConfig | None = None
     #: Words that make the docker program talk to the same engine.
     command: tuple[str, ...] = ("docker",)
-    #: What the user wrote, where ``url`` is our own tunnel to it.
+    #: The user's ssh:// URL, where ``url`` is our tunnel to it.
     written: str = ""
+    tunnel: Tunnel | None = None
 
     def __str__(self) -> str:
         return f"{self.written or self.url} ({self.origin})"
+
+    def close(self) -> None:
+        """End the tunnel, if there is one."""
+        if self.tunnel is not None:
+            self.tunnel.close()
 
     @property
     def socket(self) -> Path | None:
@@ -132,14 +160,15 @@ def _reachable(
     url: str, origin: str, tls: TLSConfig | None, command: tuple[str, ...] = ("docker",)
 ) -> Address:
     if url.startswith("ssh://"):
-        return Address(f"unix://{_tunnel(url)}", origin, None, command, written=url)
+        tunnel = _tunnel(url)
+        return Address(f"unix://{tunnel.socket}", origin, None, command, url, tunnel)
     if url.startswith("unix://") and command == ("docker",):
         command = ("docker", "-H", url)
     return Address(url, origin, tls, command)
 
 
-def _tunnel(url: str) -> Path:
-    """Forward a socket over ssh for as long as this process lives.
+def _tunnel(url: str) -> Tunnel:
+    """Forward the engine's socket over ssh.
 
     The Docker SDK's own ssh transports need Paramiko, or cannot follow a container's output
     (docker-py 7: the streams of ``use_ssh_client`` lack the attribute that it reads from).
@@ -150,42 +179,37 @@ def _tunnel(url: str) -> Path:
     remote = parts.path if parts.path not in ("", "/") else "/var/run/docker.sock"
     target = f"{parts.username}@{parts.hostname}" if parts.username else str(parts.hostname)
     folder = Path(tempfile.mkdtemp(prefix="engine-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    local = folder / "docker.sock"
-    child = subprocess.Popen(
+    ssh = subprocess.Popen(
         [
             *("ssh", "-nNT", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes"),
             *("-o", f"ConnectTimeout={SSH_SECONDS}", "-o", "ServerAliveInterval=3"),
             *("-p", str(parts.port)) * bool(parts.port),
-            *("-L", f"{local}:{remote}", target),
+            *("-L", f"{folder}/docker.sock:{remote}", target),
         ],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    atexit.register(_end, child)
+    tunnel = Tunnel(folder, ssh)
     give_up = time.monotonic() + SSH_SECONDS
-    # Not only until the file is there: ssh makes it before it listens.
-    while not _listened_to(local):
-        if child.poll() is not None or time.monotonic() > give_up:
-            _end(child)
-            said = child.stderr.read().strip() if child.stderr else ""
-            raise UserError(
-                f"could not reach the engine {url}: {said or 'ssh gave no answer'}",
-                hint=f"`ssh {target} docker info` has to work without a question",
-            )
-        time.sleep(0.05)
-    return local
+    try:
+        # A socket file is not enough: ssh makes it before it listens.
+        while not _accepts(tunnel.socket):
+            if ssh.poll() is not None or time.monotonic() > give_up:
+                ssh.terminate()
+                answer = ssh.stderr.read().strip() if ssh.stderr else ""
+                raise UserError(
+                    f"could not reach the engine {url}: {answer or 'ssh gave no answer'}",
+                    hint=f"`ssh {target} docker info` has to work without a question",
+                )
+            time.sleep(0.05)
+    except BaseException:
+        tunnel.close()
+        raise
+    return tunnel
 
 
-def _listened_to(path: Path) -> bool:
+def _accepts(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(path)) == 0
-
-
-def _end(child: subprocess.Popen[str]) -> None:
-    with contextlib.suppress(OSError):
-        child.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(2)

@@ -1,10 +1,8 @@
-"""A container engine (Docker, or Podman's Docker socket): find it, check it, make containers.
+"""A container engine (Docker, or Podman's Docker socket): connect to it, make containers.
 
-Nothing here needs a folder of this machine inside a container: files go in and come out as tar
-streams through the engine's socket, so an engine on another machine works like a local one.
-Containers are never privileged and get no bind mount, only named volumes. Knows nothing of what
-is built. ``container_run`` runs programs, ``container_image`` makes images and ``volumes`` keeps
-files.
+No container needs a folder of this machine: files go in and come out as tar streams through the
+engine's socket, so an engine on another machine works like a local one. Containers are never
+privileged and get no bind mount, only named volumes.
 """
 
 from __future__ import annotations
@@ -13,24 +11,21 @@ import contextlib
 import os
 import shutil
 import socket
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import docker
 import docker.errors
 import requests
 import urllib3
-from docker.models.containers import Container
+from docker.models.containers import Container as ApiContainer
 from docker.types import LogConfig
 from docker.types import Mount as ApiMount
 
 from pico_image.base.errors import UserError
-from pico_image.engine import address as engine_address
+from pico_image.engine.address import Address, find, unreachable
 
-#: Prefix of everything that we make in an engine: images, volumes, containers, labels.
-PROJECT = "luckfox-pico-npu"
 #: Engine API of Docker 19.03 and Podman 3; older ones lack what put_archive on volumes needs.
 MINIMUM_API = (1, 40)
 #: Longest wait for an ordinary answer, and for the "are you there" while a container works.
@@ -49,12 +44,8 @@ CAPABILITIES = (
     "SETUID",
     "SYS_CHROOT",
 )
-#: Set inside when it is set here, so that downloads work behind a proxy.
+#: Passed on from our environment, so that downloads work behind a proxy.
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
-
-
-#: Set, it ends what every engine of this process runs: Ctrl-C while several work at once.
-INTERRUPTED = threading.Event()
 
 
 class EngineLost(UserError):
@@ -74,17 +65,32 @@ class Mount:
     read_only: bool = False
 
 
+@dataclass(frozen=True)
+class Container:
+    """A program in a container: as root, not privileged, with nothing but volumes.
+
+    ``name`` makes it the only one of that name in the engine.
+    """
+
+    image: str
+    command: Sequence[str]
+    mounts: Sequence[Mount] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    network: bool = False
+    name: str | None = None
+
+
 class Engine:
     """A connection to one engine.
 
-    ``client`` talks to it; ``watch`` does the same with a short timeout, to notice that it has
-    gone. ``cancelled``, set from any thread, ends whatever runs through this connection.
+    ``client`` talks to it; ``watch`` does the same with a short timeout, to notice a lost engine.
+    ``owner`` is the program that uses the engine: the prefix of its images and labels.
     """
 
-    def __init__(self, address: engine_address.Address, client: docker.DockerClient) -> None:
+    def __init__(self, owner: str, address: Address, client: docker.DockerClient) -> None:
+        self.owner = owner
         self.address = address
         self.client = client
-        self.cancelled = threading.Event()
         self._version: dict[str, Any] = client.version()
         self._info: dict[str, Any] = client.info()
         self.watch = docker.DockerClient(
@@ -92,12 +98,12 @@ class Engine:
         )
 
     @classmethod
-    def connect(cls, context: str | None = None) -> Engine:
+    def connect(cls, owner: str, context: str | None = None) -> Engine:
         """The engine of ``context``, of ``DOCKER_HOST``, of the current context or a usual socket.
 
         Raises UserError when there is none, it may not be used, or it is too old.
         """
-        address = engine_address.find(context)
+        address = find(context)
         try:
             client = docker.DockerClient(
                 base_url=address.url,
@@ -105,10 +111,15 @@ class Engine:
                 timeout=ANSWER_SECONDS,
                 version="auto",
             )
-            engine = cls(address, client)
+            engine = cls(owner, address, client)
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-            raise engine_address.unreachable(address, error) from error
-        engine._check_version()
+            address.close()
+            raise unreachable(address, error) from error
+        try:
+            engine._check_version()
+        except UserError:
+            engine.close()
+            raise
         return engine
 
     def _check_version(self) -> None:
@@ -131,9 +142,10 @@ class Engine:
         return self.watch
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and the tunnel to an engine behind SSH."""
         self.client.close()
         self.watch.close()
+        self.address.close()
 
     # -- facts ----------------------------------------------------------------------
 
@@ -221,38 +233,26 @@ class Engine:
                 hint=f"the engine's own log tells more (`journalctl -u {self.program}`)",
             ) from error
 
-    def create(
-        self,
-        image: str,
-        command: Sequence[str],
-        *,
-        name: str | None,
-        mounts: Sequence[Mount],
-        env: Mapping[str, str],
-        workdir: str | None,
-        network: bool,
-        labels: Mapping[str, str] | None = None,
-    ) -> Container:
-        """A container that is not started yet: root inside, not privileged, volumes only."""
+    def create(self, container: Container) -> ApiContainer:
+        """Make the container, without starting it."""
         proxies = {
             spelled: os.environ[spelled]
             for variable in PROXY_VARIABLES
             for spelled in (variable, variable.upper())
-            if network and spelled in os.environ
+            if container.network and spelled in os.environ
         }
         return self.client.containers.create(
-            image,
-            list(command),
-            name=name,
+            container.image,
+            list(container.command),
+            name=container.name,
             entrypoint=[],
             user="0:0",
-            environment={**proxies, **env},
-            working_dir=workdir,
+            environment={**proxies, **container.env},
             mounts=[
                 ApiMount(mount.target, mount.volume, type="volume", read_only=mount.read_only)
-                for mount in mounts
+                for mount in container.mounts
             ],
-            network_mode=None if network else "none",
+            network_mode=None if container.network else "none",
             network_disabled=False,
             privileged=False,
             cap_drop=["ALL"],
@@ -260,26 +260,17 @@ class Engine:
             security_opt=["no-new-privileges"],
             log_config=LogConfig(type="json-file"),
             labels={
-                PROJECT: "container",
-                f"{PROJECT}.client": f"{socket.gethostname()}:{os.getpid()}",
-                **(labels or {}),
+                self.owner: "container",
+                f"{self.owner}.client": f"{socket.gethostname()}:{os.getpid()}",
             },
             platform=self.platform,
         )
 
     @contextlib.contextmanager
-    def holder(self, image: str, mounts: Sequence[Mount]) -> Iterator[Container]:
-        """A container that never starts: a handle to put files into volumes or take them out."""
+    def holder(self, image: str, mount: Mount) -> Iterator[ApiContainer]:
+        """A container that never starts: a handle to put files into a volume or take them out."""
         with self.guard("open a volume"):
-            container = self.create(
-                image,
-                ["true"],
-                name=None,
-                mounts=mounts,
-                env={},
-                workdir=None,
-                network=False,
-            )
+            container = self.create(Container(image, ["true"], [mount]))
         try:
             yield container
         finally:
@@ -294,33 +285,3 @@ def full(what: str) -> EngineFull:
         hint="free space there (`docker system df`, `invoke clean --level volumes`), then run "
         "the same command again; what was finished is kept",
     )
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at, and what to do when it is not ``ok``."""
-
-    name: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-
-
-def findings(context: str | None = None) -> list[Finding]:
-    """Is there an engine that can build? Never raises for what it finds."""
-    try:
-        engine = Engine.connect(context)
-    except UserError as error:
-        return [Finding("container engine", False, error.message, error.hint or "")]
-    kind = "Podman" if engine.podman else "version"
-    found = [Finding("container engine", True, f"{kind} {engine.version} at {engine.address}")]
-    native = engine.platform is None
-    found.append(
-        Finding(
-            "engine's architecture",
-            native,
-            engine.architecture,
-            "use an engine on an x86-64 machine (docker context), or --allow-emulation",
-        )
-    )
-    return found

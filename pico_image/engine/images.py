@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import docker.errors
 
 from pico_image.base.console import Console
 from pico_image.base.errors import CommandError, UserError
-from pico_image.engine.client import PROJECT, Engine, full
+from pico_image.engine.client import Engine, full
 
 
 @dataclass(frozen=True)
@@ -91,25 +90,15 @@ def _not_pulled(engine: Engine, reference: str, reason: str) -> UserError:
     )
 
 
-def ensure_built(
-    engine: Engine,
-    console: Console,
-    dockerfile: Path,
-    base: str,
-    *,
-    arguments: Mapping[str, str] | None = None,
-) -> Built:
+def ensure_built(engine: Engine, console: Console, dockerfile: Path, base: str) -> Built:
     """The image that ``dockerfile`` makes on ``base`` (its ARG BASE), built when it is not there.
 
-    Its tag is the hash of the Dockerfile, the base's identity and the arguments, so a change of
-    any of them makes another image and nothing else does.
+    Its tag is the hash of the Dockerfile and of the base's identity.
     """
     base_image = ensure_base(engine, console, base)
     content = dockerfile.read_bytes()
-    given = {"BASE": base, **(arguments or {})}
-    key = hashlib.sha256(content)
-    key.update(f"\0{base_image.id}\0{sorted((arguments or {}).items())}".encode())
-    tag = f"{PROJECT}/builder:{key.hexdigest()[:16]}"
+    key = hashlib.sha256(content + f"\0{base_image.id}".encode())
+    tag = f"{engine.owner}/builder:{key.hexdigest()[:16]}"
     digests = base_image.attrs.get("RepoDigests") or [""]
     with engine.guard(f"look for the image {tag}"):
         try:
@@ -122,19 +111,13 @@ def ensure_built(
                     hint="run `invoke fetch` with a network first",
                 ) from None
             with console.step(f"Build the container of {dockerfile.name} on {base}"):
-                _build(engine, console, dockerfile.name, content, tag, given)
+                _build(engine, console, dockerfile, tag, base)
             image = engine.client.images.get(tag)
     return Built(str(image.id), tag, base, str(digests[0]))
 
 
-def _build(
-    engine: Engine,
-    console: Console,
-    name: str,
-    content: bytes,
-    tag: str,
-    arguments: Mapping[str, str],
-) -> None:
+def _build(engine: Engine, console: Console, dockerfile: Path, tag: str, base: str) -> None:
+    name, content = dockerfile.name, dockerfile.read_bytes()
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as bundle:
         member = tarfile.TarInfo("Dockerfile")
@@ -147,11 +130,11 @@ def _build(
             fileobj=context,
             custom_context=True,
             tag=tag,
-            buildargs=dict(arguments),
+            buildargs={"BASE": base},
             rm=True,
             forcerm=True,
             decode=True,
-            labels={PROJECT: "image"},
+            labels={engine.owner: "image"},
             platform=engine.platform,
             # The base was looked for, and pulled, before: pulling here would hide a failure.
             pull=False,

@@ -1,26 +1,30 @@
-"""Run a program in a container: output line by line, cancelled or lost within ten seconds."""
+"""Run a program in a container: output line by line, cancelled or lost within ten seconds.
+
+Containers that killed runs left are removed; those of other machines are not touched.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import shlex
 import signal
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from types import FrameType
 
 import docker.errors
 import requests
-from docker.models.containers import Container
+from docker.models.containers import Container as ApiContainer
 from docker.types import CancellableStream
 
 from pico_image.base.console import Console
-from pico_image.base.errors import CommandError
-from pico_image.engine.client import ANSWER_SECONDS, CAPABILITIES, INTERRUPTED, Engine, Mount
-from pico_image.engine.leftovers import remove_leftover
+from pico_image.base.errors import CommandError, UserError
+from pico_image.engine.client import ANSWER_SECONDS, CAPABILITIES, Container, Engine
 
 #: With no output for this long the engine is asked whether it is there; two unanswered
 #: questions (PING_SECONDS each) and it counts as lost: 2 * (1.5 + 3) = 9 s.
@@ -29,9 +33,11 @@ QUIET_SECONDS = 1.5
 LAST_LINE_BYTES = 65536
 #: For each of two attempts to kill and remove a container, so that Ctrl-C never takes over 10 s.
 DISCARD_SECONDS = 4
-#: Two streams reach us as two pipes filled them: Podman cut lines of one with pieces of the other,
-#: and Docker showed a compiler's error before the line of make that had started it.
+#: With two streams, Podman cut lines of one with pieces of the other, and Docker showed a
+#: compiler's error before the line of make that had started it.
 ONE_STREAM = 'exec "$@" 2>&1'
+#: dockerd itself waits 10 s for a container's programs before it kills them, a busy one longer.
+REMOVE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -45,47 +51,32 @@ class Ended:
 def run(
     engine: Engine,
     console: Console,
-    image: str,
-    command: Sequence[str],
+    container: Container,
     *,
     what: str,
-    name: str | None = None,
-    mounts: Sequence[Mount] = (),
-    env: Mapping[str, str] | None = None,
-    workdir: str | None = None,
-    network: bool = False,
     on_line: Callable[[str], None] | None = None,
 ) -> Ended:
-    """Run a program as root in a container to its end; each line goes to the log and ``on_line``.
+    """Run a container to its end; each line of its output goes to the log and ``on_line``.
 
-    ``name`` makes it the only one of that name in the engine. The container is removed
-    whatever happens; on Ctrl-C, SIGTERM or SIGHUP its programs are killed first.
+    The container is removed in any case; Ctrl-C, SIGTERM and SIGHUP kill its programs first.
 
     Raises EngineLost within 10 s when the engine is gone, KeyboardInterrupt when cancelled.
     """
-    environment = dict(env or {})
-    console.log(shown(engine, image, command, mounts, environment, workdir, network))
+    console.log(shlex.join(command_line(engine, container)))
     with engine.guard(what), _signals_interrupt():
-        if name is not None:
-            remove_leftover(engine, console, name)
-        container = engine.create(
-            image,
-            ["sh", "-c", ONE_STREAM, "-", *command],
-            name=name,
-            mounts=mounts,
-            env=environment,
-            workdir=workdir,
-            network=network,
+        if container.name is not None:
+            remove_leftover(engine, console, container.name)
+        made = engine.create(
+            replace(container, command=["sh", "-c", ONE_STREAM, "-", *container.command])
         )
         try:
-            container.start()
-            _follow(engine, console, container, what, on_line)
-            answer = container.wait(timeout=ANSWER_SECONDS)
-            container.reload()
-            killed = bool(container.attrs["State"].get("OOMKilled"))
-            return Ended(int(answer["StatusCode"]), killed)
+            made.start()
+            _follow(engine, console, made, what, on_line)
+            answer = made.wait(timeout=ANSWER_SECONDS)
+            made.reload()
+            return Ended(int(answer["StatusCode"]), bool(made.attrs["State"].get("OOMKilled")))
         finally:
-            _discard(engine, console, container)
+            _discard(engine, console, made)
 
 
 def killed(status: int) -> str | None:
@@ -98,21 +89,10 @@ def killed(status: int) -> str | None:
     )
 
 
-def output_of(
-    engine: Engine,
-    console: Console,
-    image: str,
-    command: Sequence[str],
-    *,
-    what: str,
-    mounts: Sequence[Mount] = (),
-    env: Mapping[str, str] | None = None,
-) -> list[str]:
+def output_of(engine: Engine, console: Console, container: Container, *, what: str) -> list[str]:
     """The lines that a short program prints. Raises CommandError when it fails."""
     lines: list[str] = []
-    ended = run(
-        engine, console, image, command, what=what, mounts=mounts, env=env, on_line=lines.append
-    )
+    ended = run(engine, console, container, what=what, on_line=lines.append)
     if ended.status != 0:
         raise CommandError(
             what, ended.status, "\n".join(lines[-5:]), console.log_path, hint=killed(ended.status)
@@ -123,7 +103,7 @@ def output_of(
 def _follow(
     engine: Engine,
     console: Console,
-    container: Container,
+    container: ApiContainer,
     what: str,
     on_line: Callable[[str], None] | None,
 ) -> None:
@@ -154,7 +134,7 @@ def _follow(
     reader = threading.Thread(target=read, name=f"output of {what}", daemon=True)
     reader.start()
     try:
-        for line in _lines(engine, chunks, missed):
+        for line in _lines(engine, console, chunks, missed):
             console.log(line)
             if on_line is not None:
                 on_line(line)
@@ -167,6 +147,7 @@ def _follow(
 
 def _lines(
     engine: Engine,
+    console: Console,
     chunks: queue.SimpleQueue[bytes | None],
     missed: Callable[[int, bytes], bytes],
 ) -> Iterator[str]:
@@ -178,7 +159,7 @@ def _lines(
     rest, recent, received = b"", b"", 0
     heard = time.monotonic()
     while True:
-        if engine.cancelled.is_set() or INTERRUPTED.is_set():
+        if console.cancelled.is_set():
             raise KeyboardInterrupt
         try:
             chunk = chunks.get(timeout=0.2)
@@ -210,7 +191,7 @@ def _ping(engine: Engine) -> None:
         engine.watch.ping()
 
 
-def _discard(engine: Engine, console: Console, container: Container) -> None:
+def _discard(engine: Engine, console: Console, container: ApiContainer) -> None:
     """Kill and remove; never waits longer than two short questions to the engine."""
     give_up = time.monotonic() + 2 * DISCARD_SECONDS
     unanswered = 0
@@ -230,47 +211,22 @@ def _discard(engine: Engine, console: Console, container: Container) -> None:
             unanswered += 1
 
 
-def shown(
-    engine: Engine,
-    image: str,
-    command: Sequence[str],
-    mounts: Sequence[Mount],
-    env: Mapping[str, str],
-    workdir: str | None,
-    network: bool,
-    *,
-    interactive: bool = False,
-) -> str:
-    """The same as a ``docker run`` command line, for the log."""
-    return shlex.join(
-        command_line(engine, image, command, mounts, env, workdir, network, interactive=interactive)
-    )
-
-
 def command_line(
-    engine: Engine,
-    image: str,
-    command: Sequence[str],
-    mounts: Sequence[Mount],
-    env: Mapping[str, str],
-    workdir: str | None,
-    network: bool,
-    *,
-    interactive: bool = False,
+    engine: Engine, container: Container, *, workdir: str = "", interactive: bool = False
 ) -> list[str]:
-    """Words of the ``docker run`` that does the same; shells and menus really use it."""
+    """Words of the ``docker run`` that does the same: for the log, for shells and menus."""
     words = [*engine.command, "run", "--rm", *(["-it"] if interactive else [])]
-    words += [] if network else ["--network", "none"]
+    words += [] if container.network else ["--network", "none"]
     words += ["--platform", engine.platform] if engine.platform else []
     words += ["--cap-drop", "ALL", *(f"--cap-add={name}" for name in CAPABILITIES)]
     words += ["--security-opt", "no-new-privileges", "--user", "0:0", "--entrypoint", ""]
-    for mount in mounts:
+    for mount in container.mounts:
         words += ["-v", f"{mount.volume}:{mount.target}{':ro' if mount.read_only else ''}"]
-    for key, value in env.items():
-        # Longer ones are data for a script of ours, kept out of the log's way.
+    for key, value in container.env.items():
+        # Longer values are data for a script of ours, which would only clutter the log.
         words += ["-e", f"{key}={value if len(value) < 200 else '...'}"]
     words += ["-w", workdir] if workdir else []
-    return [*words, image, *command]
+    return [*words, container.image, *container.command]
 
 
 @contextlib.contextmanager
@@ -292,3 +248,71 @@ def _signals_interrupt() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+# -- what killed runs left ---------------------------------------------------------------
+
+
+def remove_orphans(engine: Engine, console: Console) -> None:
+    """Remove containers without a name of their own that dead processes of this machine left.
+
+    A run that is killed while it hands files to a volume leaves the container that it did this
+    with: never started, it stayed for ever and kept its volumes from being removed.
+    """
+    with engine.guard("look for containers that an earlier run left"):
+        # Not by a filter for the state: Podman refuses "dead", which it does not have.
+        ours = {"label": f"{engine.owner}=container"}
+        for item in engine.client.api.containers(all=True, filters=ours):
+            if item["State"] not in ("created", "exited", "dead"):
+                continue
+            client = str(item["Labels"].get(f"{engine.owner}.client", ""))
+            host, _, pid = client.rpartition(":")
+            if host == socket.gethostname() and pid.isdecimal() and not _alive(int(pid)):
+                console.log(f"removing the container {item['Id'][:12]} that process {pid} left")
+                with contextlib.suppress(docker.errors.APIError):  # another run removes it, too
+                    engine.client.api.remove_container(item["Id"], force=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # someone else's
+        return True
+    return True
+
+
+def remove_leftover(engine: Engine, console: Console, name: str) -> None:
+    """Remove the container ``name`` that a killed run of ours left; refuse another machine's."""
+    try:
+        container = engine.client.containers.get(name)
+    except docker.errors.NotFound:
+        return
+    client = str(container.labels.get(f"{engine.owner}.client", ""))
+    host, _, pid = client.rpartition(":")
+    user = ""
+    if host and host != socket.gethostname():
+        user = f"from the machine {host}"
+    elif pid.isdecimal() and int(pid) != os.getpid() and _alive(int(pid)):
+        # The lock of a build tells two names of one engine (a context, a socket) for two.
+        user = f"by process {pid} of this machine"
+    if container.status == "running" and user:
+        raise UserError(
+            f"{name} is being used {user}: its container is running on the engine at "
+            f"{engine.address}",
+            hint=f"wait for it to end, or stop it with `{engine.program} rm -f {name}`",
+        )
+    console.info(f"removing the container {name} that an earlier run left")
+    give_up = time.monotonic() + REMOVE_SECONDS
+    while True:
+        try:
+            container.remove(force=True)
+            return
+        except docker.errors.NotFound:
+            return
+        except docker.errors.APIError:
+            # 409: an earlier request is still being carried out.
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.2)

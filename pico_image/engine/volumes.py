@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import docker.errors
+from docker.models.containers import Container
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import sha256_file
-from pico_image.engine.client import PROJECT, Engine, Mount
+from pico_image.engine.client import Engine, Mount
 
 #: Written last into a content-named volume.
 WHOLE = ".whole"
@@ -81,66 +82,83 @@ def ensure(engine: Engine, name: str, labels: Mapping[str, str], *, what: str) -
 
     Raises UserError when one of that name is there with other labels: someone else's.
     """
-    wanted = {PROJECT: "volume", **labels}
+    expected = {engine.owner: "volume", **labels}
     with engine.guard(f"make the volume {name}"):
         try:
             volume = engine.client.volumes.get(name)
         except docker.errors.NotFound:
-            engine.client.volumes.create(name, labels=wanted)
+            engine.client.volumes.create(name, labels=expected)
             return True
-    found = dict(volume.attrs.get("Labels") or {})
-    for key, value in wanted.items():
-        if found.get(key) != value:
+    actual = dict(volume.attrs.get("Labels") or {})
+    for key, value in expected.items():
+        if actual.get(key) != value:
             raise UserError(
                 f"the volume {name}, needed for {what}, is not what its name says: its label "
-                f"{key} is {found.get(key)!r} instead of {value!r}",
+                f"{key} is {actual.get(key)!r} instead of {value!r}",
                 hint=f"remove it with `{engine.program} volume rm {name}` (it is made again), or "
                 "keep it under another name",
             )
     return False
 
 
-def put(
-    engine: Engine,
-    image: str,
-    volume: str,
-    tree: Mapping[str, Entry],
-    folder: str = ".",
-    *,
-    last: Mapping[str, Entry] | None = None,
-) -> None:
-    """Write files into a volume, owned by root; ``last`` only when all others are there."""
-    with (
-        engine.holder(image, [Mount(volume, "/volume")]) as container,
-        engine.guard(f"write to the volume {volume}"),
-    ):
-        for files in (tree, last or {}):
-            if files:
-                container.put_archive(f"/volume/{folder}", _tar(files))
+@dataclass(frozen=True)
+class Volume:
+    """A named volume; containers of ``image`` take files in and out, and never start."""
 
+    engine: Engine
+    image: str
+    name: str
 
-def read(engine: Engine, image: str, volume: str, path: str) -> bytes | None:
-    """One file of a volume, or None when it is not there."""
-    return next(iter(read_all(engine, image, volume, path).values()), None)
+    def put(
+        self,
+        tree: Mapping[str, Entry],
+        folder: str = ".",
+        *,
+        last: Mapping[str, Entry] | None = None,
+    ) -> None:
+        """Write files, owned by root; ``last`` only when all others are written."""
+        with (
+            self.engine.holder(self.image, Mount(self.name, "/volume")) as container,
+            self.engine.guard(f"write to the volume {self.name}"),
+        ):
+            for files in (tree, last or {}):
+                if files:
+                    container.put_archive(f"/volume/{folder}", _tar(files))
 
+    def read(self, path: str) -> bytes | None:
+        """One file, or None when it is not there."""
+        return next(iter(self.read_all(path).values()), None)
 
-def read_all(engine: Engine, image: str, volume: str, path: str) -> dict[str, bytes]:
-    """The regular files at a path of a volume (a file, or a folder of small ones), by name."""
-    found: dict[str, bytes] = {}
-    with (
-        engine.holder(image, [Mount(volume, "/volume", read_only=True)]) as container,
-        engine.guard(f"read from the volume {volume}"),
-    ):
-        try:
-            stream, _ = container.get_archive(f"/volume/{path}")
-        except docker.errors.NotFound:
-            return {}
-        with tarfile.open(fileobj=_Stream(stream), mode="r|") as bundle:
-            for member in bundle:
-                opened = bundle.extractfile(member) if member.isfile() else None
-                if opened is not None:
-                    found[Path(member.name).name] = opened.read()
-    return found
+    def read_all(self, path: str) -> dict[str, bytes]:
+        """The regular files at a path (a file, or a folder of small ones), by name."""
+        with self._reader() as container:
+            try:
+                stream, _ = container.get_archive(f"/volume/{path}", chunk_size=BLOCK)
+            except docker.errors.NotFound:
+                return {}
+            return {name: file.read() for name, file in _members(stream)}
+
+    def export(self, console: Console, path: str, folder: Path, *, total: int) -> list[Path]:
+        """Copy the regular files of a folder to ``folder``; they belong to the caller.
+
+        The files come as a stream and we create them, so a container can write nothing here.
+        Each appears whole or not at all. ``total`` is their size in bytes.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._reader() as container, console.progress("export", total, "B") as bar:
+            stream, _ = container.get_archive(f"/volume/{path}", chunk_size=BLOCK)
+            return [
+                _write_sparse(folder / name, file, bar.advance) for name, file in _members(stream)
+            ]
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[Container]:
+        mount = Mount(self.name, "/volume", read_only=True)
+        with (
+            self.engine.holder(self.image, mount) as container,
+            self.engine.guard(f"read from the volume {self.name}"),
+        ):
+            yield container
 
 
 def content_volume(
@@ -155,57 +173,33 @@ def content_volume(
     """Name of a volume that holds exactly ``tree``, filled now unless it was before."""
     digest = tree_hash(tree)
     name = f"{prefix}-{digest[:16]}"
-    new = ensure(engine, name, {f"{PROJECT}.content": digest}, what=what)
-    if not new and read(engine, image, name, WHOLE) == digest.encode():
+    new = ensure(engine, name, {f"{engine.owner}.content": digest}, what=what)
+    volume = Volume(engine, image, name)
+    if not new and volume.read(WHOLE) == digest.encode():
         return name
     size = sum(_size(entry) for entry in tree.values())
     with console.step(f"Hand {what} to the engine ({len(tree)} files, {size / 1e6:.1f} MB)"):
-        put(engine, image, name, tree, last={WHOLE: Entry(digest.encode())})
+        volume.put(tree, last={WHOLE: Entry(digest.encode())})
     return name
 
 
 def remove_others(engine: Engine, console: Console, prefix: str, keep: str) -> None:
     """Remove content-named volumes of the same prefix; those in use stay."""
     with engine.guard("list volumes"):
-        for volume in engine.client.volumes.list(filters={"label": f"{PROJECT}.content"}):
+        for volume in engine.client.volumes.list(filters={"label": f"{engine.owner}.content"}):
             if str(volume.name).startswith(f"{prefix}-") and volume.name != keep:
                 with contextlib.suppress(docker.errors.APIError):
                     volume.remove()
                     console.log(f"removed the volume {volume.name}")
 
 
-def get_files(
-    engine: Engine,
-    console: Console,
-    image: str,
-    volume: str,
-    path: str,
-    folder: Path,
-    *,
-    total: int,
-) -> list[Path]:
-    """Copy the regular files of a volume's folder to ``folder``; they belong to the caller.
-
-    Nothing in the engine can write here: the files come as a stream and are created by us.
-    Each appears whole or not at all.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    made: list[Path] = []
-    with (
-        engine.holder(image, [Mount(volume, "/volume", read_only=True)]) as container,
-        engine.guard(f"read from the volume {volume}"),
-        console.progress("export", total, "B") as bar,
-    ):
-        stream, _ = container.get_archive(f"/volume/{path}", chunk_size=BLOCK)
-        with tarfile.open(fileobj=_Stream(stream), mode="r|") as bundle:
-            for member in bundle:
-                name = Path(member.name).name
-                if not member.isfile():
-                    continue
-                source = bundle.extractfile(member)
-                assert source is not None
-                made.append(_write_sparse(folder / name, source, bar.advance))
-    return made
+def _members(stream: Iterable[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Name and content of the regular files in a tar stream."""
+    with tarfile.open(fileobj=_Stream(stream), mode="r|") as bundle:
+        for member in bundle:
+            file = bundle.extractfile(member) if member.isfile() else None
+            if file is not None:
+                yield Path(member.name).name, file
 
 
 def _write_sparse(path: Path, source: IO[bytes], advance: Any) -> Path:

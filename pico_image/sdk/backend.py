@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def build(
         images = export(console, config, variant, ready, states.stages[Stage.FIRMWARE].outputs)
         _write_provenance(variant, ready, states.packages)
         site = ready.site
-        owners = volumes.read(site.engine, site.image, site.volume, f"states/{FILE_LIST}")
+        owners = site.files.read(f"states/{FILE_LIST}")
         if owners is not None:
             write_text(output_dir() / variant.name / ".sdk" / FILE_LIST, owners.decode())
         return images
@@ -193,10 +194,7 @@ def export(
     if not _same(kept, outputs):
         with console.step("Bring the images out of the engine"):
             total = sum(size for _, size in outputs.values())
-            volumes.get_files(
-                ready.site.engine, console, ready.site.image, ready.site.volume, IMAGE_FOLDER,
-                kept, total=total,
-            )  # fmt: skip
+            ready.site.files.export(console, IMAGE_FOLDER, kept, total=total)
         if not _same(kept, outputs):
             raise UserError(
                 f"the images at {kept} are not those that the SDK made: their hashes differ",
@@ -291,11 +289,12 @@ def fetch(
                 lines.append(line)
                 bar.note(line.strip())
 
+            container = ready.site.container(
+                "bash", "/src/docker/sdk-source.sh", Path(ready.defconfig).name, network=True
+            )
             ended = run.run(
-                ready.site.engine, console, ready.site.image,
-                ["bash", "/src/docker/sdk-source.sh", Path(ready.defconfig).name],
-                what="download the sources", name=ready.container_name, mounts=ready.site.mounts,
-                env=ready.site.env, network=True, on_line=follow,
+                ready.site.engine, console, replace(container, name=ready.container_name),
+                what="download the sources", on_line=follow,
             )  # fmt: skip
         if ended.status != 0:
             raise stages.explained("download the sources", ended, lines, console.log_path)

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from pico_image.base.console import Console
 from pico_image.base.errors import CommandError, UserError
-from pico_image.engine import run, volumes
-from pico_image.engine.client import Engine, EngineFull, Mount
-from pico_image.engine.volumes import Entry, Tree
+from pico_image.engine import run
+from pico_image.engine.client import Container, Engine, EngineFull, Mount
+from pico_image.engine.volumes import Entry, Tree, Volume
 
 #: Files of one batch of the transfer; a broken connection costs at most one.
 BATCH = 2000
@@ -79,12 +79,14 @@ def make_tree(
         ended = run.run(
             engine,
             console,
-            image,
-            ["bash", SCRIPT, origin.commit, *place],
+            Container(
+                image,
+                ["bash", SCRIPT, origin.commit, *place],
+                mounts,
+                {"PICO_NEED_KB": str(need_bytes // 1024)},
+                network=not console.offline,
+            ),
             what="get the SDK",
-            mounts=mounts,
-            env={"PICO_NEED_KB": str(need_bytes // 1024)},
-            network=not console.offline,
             on_line=follow,
         )
     if ended.status == 3:
@@ -208,35 +210,37 @@ def _listing(tree: Tree) -> dict[str, str]:
     return listing
 
 
-def copy_path(engine: Engine, console: Console, image: str, volume: str, path: Path) -> str:
+def copy_path(console: Console, volume: Volume, path: Path) -> str:
     """Bring the volume's copy up to date with the user's checkout; a name for what it is now."""
     tree = files_of(path)
     listing = _listing(tree)
-    before = volumes.read(engine, image, volume, "sdk.files")
+    before = volume.read("sdk.files")
     known: dict[str, str] = json.loads(before) if before else {}
     changed = {name: tree[name] for name, mark in listing.items() if known.get(name) != mark}
     gone = sorted(set(known) - set(listing))
     if changed or gone or before is None:
         with console.step(f"Copy {len(changed)} files of {path} into the volume"):
             # Should this be cut off, the next run sends everything again.
-            volumes.put(engine, image, volume, {"sdk.files": Entry(b"{}"), "sdk/.pico": Entry(b"")})
+            volume.put({"sdk.files": Entry(b"{}"), "sdk/.pico": Entry(b"")})
             if gone:
-                volumes.put(engine, image, volume, {"gone": Entry("\0".join(gone).encode())})
+                volume.put({"gone": Entry("\0".join(gone).encode())})
                 ended = run.run(
-                    engine,
+                    volume.engine,
                     console,
-                    image,
-                    ["bash", "-c", "cd /build/sdk && xargs -0 rm -f -- </build/gone"],
+                    Container(
+                        volume.image,
+                        ["bash", "-c", "cd /build/sdk && xargs -0 rm -f -- </build/gone"],
+                        [Mount(volume.name, "/build")],
+                    ),
                     what="remove files that the checkout no longer has",
-                    mounts=[Mount(volume, "/build")],
                 )
                 if ended.status != 0:
                     hint = run.killed(ended.status)
                     raise CommandError(
                         "remove old files", ended.status, "", console.log_path, hint=hint
                     )
-            volumes.put(engine, image, volume, changed, "sdk")
+            volume.put(changed, "sdk")
             content = json.dumps(listing, sort_keys=True).encode()
-            volumes.put(engine, image, volume, {"sdk.files": Entry(content)})
+            volume.put({"sdk.files": Entry(content)})
     telling = {k: v for k, v in listing.items() if Path(k).name not in REWRITTEN}
     return "path:" + hashlib.sha256(json.dumps(telling, sort_keys=True).encode()).hexdigest()

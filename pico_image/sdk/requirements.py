@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,11 +16,11 @@ import requests
 from docker.auth import resolve_repository_name
 
 from pico_image.base.console import Console
-from pico_image.base.errors import UserError
+from pico_image.base.errors import Finding, UserError
+from pico_image.base.project import NAME
 from pico_image.config.configuration import Config
-from pico_image.engine import client as container
 from pico_image.engine import run, volumes
-from pico_image.engine.client import PROJECT, Engine, Finding, Mount
+from pico_image.engine.client import Container, Engine, Mount
 from pico_image.sdk.stages import FIRST_BYTES
 
 #: cc1plus takes up to 1.3 GB for XNNPACK's largest files; below this, one job at a time is left.
@@ -33,27 +34,45 @@ PROBE = (
 )
 
 
-def findings(config: Config, *, context: str | None = None, online: bool = True) -> list[Finding]:
+def findings(
+    config: Config | None, *, context: str | None = None, online: bool = True
+) -> list[Finding]:
     """What the SDK's backend needs; never raises for what it finds.
 
-    ``online`` False leaves out what asks servers.
+    ``config`` None leaves out what depends on it, ``online`` False what asks servers.
     """
-    found = [*container.findings(context), *_wsl()]
-    engine: Engine | None = None
-    with contextlib.suppress(UserError):
-        engine = Engine.connect(context)
-    if engine is not None:
-        with contextlib.closing(engine):
-            try:
-                found += [_memory(engine), *_volume(engine), *_other_pins(engine, config)]
-            except (UserError, docker.errors.DockerException, requests.RequestException) as error:
-                detail = f"it failed while it was looked at: {str(error).splitlines()[0]}"
-                remedy = f"see that `{engine.program} info` answers"
-                found.append(Finding("engine's volumes", False, detail, remedy))
-            if online:
+    found = _wsl()
+    try:
+        with contextlib.closing(Engine.connect(NAME, context)) as engine:
+            found = [*_engine(engine, config), *found]
+            if online and config is not None:
                 found.append(_registry(engine, config))
-    if online:
+    except UserError as error:
+        found.insert(0, Finding("container engine", False, error.message, error.hint or ""))
+    if online and config is not None:
         found += _repository(config)
+    return [replace(finding, needed=False) for finding in found]
+
+
+def _engine(engine: Engine, config: Config | None) -> list[Finding]:
+    kind = "Podman" if engine.podman else "version"
+    found = [
+        Finding("container engine", True, f"{kind} {engine.version} at {engine.address}"),
+        Finding(
+            "engine's architecture",
+            engine.platform is None,
+            engine.architecture,
+            "use an engine on an x86-64 machine (docker context), or --allow-emulation",
+        ),
+        _memory(engine),
+    ]
+    try:
+        found += _volume(engine)
+        found += _other_pins(engine, config) if config is not None else []
+    except (UserError, docker.errors.DockerException, requests.RequestException) as error:
+        detail = f"it failed while it was looked at: {str(error).splitlines()[0]}"
+        remedy = f"see that `{engine.program} info` answers"
+        found.append(Finding("engine's volumes", False, detail, remedy))
     return found
 
 
@@ -68,23 +87,21 @@ def _memory(engine: Engine) -> Finding:
 
 def _volume(engine: Engine) -> list[Finding]:
     """Space and file names in a volume, seen from a container of ours if there is an image."""
-    images = engine.client.images.list(filters={"label": f"{PROJECT}=image"})
+    images = engine.client.images.list(filters={"label": f"{NAME}=image"})
     if not images:
         root = Path(str(engine.info("DockerRootDir") or "/nonexistent"))
         if engine.address.socket is None or not root.exists():
             detail = "not known before the first build has made its container"
             return [Finding("engine's disk", True, detail)]
         return [_disk(shutil.disk_usage(root).free)]
-    name = f"{PROJECT}-probe"
+    name = f"{NAME}-probe"
     volumes.ensure(engine, name, {}, what="a look at the engine's disk")
     try:
         lines = run.output_of(
             engine,
             Console(),
-            str(images[0].id),
-            ["bash", "-c", PROBE],
+            Container(str(images[0].id), ["bash", "-c", PROBE], [Mount(name, "/probe")]),
             what="look at the engine's disk",
-            mounts=[Mount(name, "/probe")],
         )
     except UserError as error:
         return [Finding("engine's volumes", False, error.message, error.hint or "")]
@@ -123,7 +140,7 @@ def _other_pins(engine: Engine, config: Config) -> list[Finding]:
     """Volumes of commits that configs/sources.yml no longer names: 10 GB and more each."""
     source = config.sources.get("luckfox-sdk")
     pin = (source.commit or "")[:12] if source else ""
-    label = f"{PROJECT}.sdk"
+    label = f"{NAME}.sdk"
     old = [
         str(volume.name)
         for volume in engine.client.volumes.list(filters={"label": label})

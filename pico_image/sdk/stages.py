@@ -13,8 +13,8 @@ from typing import Any
 from pico_image.base.console import Console, Progress
 from pico_image.base.errors import CommandError, UserError
 from pico_image.engine import run as container_run
-from pico_image.engine import volumes
-from pico_image.engine.client import Engine, Mount
+from pico_image.engine.client import Container, Engine, Mount
+from pico_image.engine.volumes import Entry, Volume
 from pico_image.sdk import buildroot_log, failures
 from pico_image.sdk.checkout import NO_SPACE, no_space
 from pico_image.sdk.inputs import Inputs, Stage, rootfs_actions, stage_key
@@ -37,6 +37,15 @@ class Site:
     env: Mapping[str, str]
     first_bytes: int = FIRST_BYTES
     later_bytes: int = LATER_BYTES
+
+    @property
+    def files(self) -> Volume:
+        """The build volume's files."""
+        return Volume(self.engine, self.image, self.volume)
+
+    def container(self, *command: str, network: bool = False) -> Container:
+        """A program in the build container, with what build.sh gets."""
+        return Container(self.image, command, self.mounts, self.env, network)
 
     def need(self, states: States) -> int:
         """Space that the build will still take, bytes."""
@@ -76,7 +85,7 @@ class States:
 
 def read_states(site: Site) -> States:
     """From the build volume; what cannot be read counts as cut off with unknown inputs."""
-    files = volumes.read_all(site.engine, site.image, site.volume, "states")
+    files = site.files.read_all("states")
     states = {stage: _state(files.get(f"{stage.value}.json")) for stage in Stage}
     log = files.get("build-time.log", b"").decode(errors="replace")
     commit = files.get("commit", b"")
@@ -186,13 +195,15 @@ def run_stage(
         ended = container_run.run(
             site.engine,
             console,
-            site.image,
-            ["bash", SCRIPT, stage.value, *todo],
+            Container(
+                site.image,
+                ["bash", SCRIPT, stage.value, *todo],
+                site.mounts,
+                {**site.env, "PICO_STATE": run, "PICO_NEED_KB": str(need_bytes // 1024)},
+                network=stage.downloads and not console.offline,
+                name=container_name,
+            ),
             what=f"run the stage {stage.value}",
-            name=container_name,
-            mounts=site.mounts,
-            env={**site.env, "PICO_STATE": run, "PICO_NEED_KB": str(need_bytes // 1024)},
-            network=stage.downloads and not console.offline,
             on_line=lambda line: _follow(line, lines, follower, stage, bar),
         )
     if ended.status == 0:
@@ -204,8 +215,7 @@ def run_stage(
         # The script could tell only that build.sh failed; the next run must not go on from it.
         content = f'{{"state": "begun", "outputs": {{}}, "run": {run}}}\n'.encode()
         with contextlib.suppress(UserError):
-            entry = {f"{stage.value}.json": volumes.Entry(content)}
-            volumes.put(site.engine, site.image, site.volume, entry, "states")
+            site.files.put({f"{stage.value}.json": Entry(content)}, "states")
     package = f", package {follower.failed_package}" if follower.failed_package else ""
     raise explained(
         f"stage {stage.value}{package}",

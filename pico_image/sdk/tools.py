@@ -19,11 +19,12 @@ import docker.errors
 from pico_image.base.console import Console
 from pico_image.base.errors import CommandError, UserError
 from pico_image.base.files import output_dir
+from pico_image.base.project import NAME
 from pico_image.config import kconfig
 from pico_image.config.configuration import Config
 from pico_image.config.schema import Variant
-from pico_image.engine import run, volumes
-from pico_image.engine.client import INTERRUPTED, PROJECT, Engine
+from pico_image.engine import run
+from pico_image.engine.client import Engine
 from pico_image.sdk import backend, stages
 from pico_image.sdk.workspace import Options, Prepared, bring_sdk, prepared
 
@@ -80,8 +81,7 @@ def sdk_config(
             raise UserError(f"the {menu} menu ended with an error; nothing was taken over")
 
         def left(name: str) -> str:
-            site = ready.site
-            return (volumes.read(site.engine, site.image, site.volume, name) or b"").decode()
+            return (ready.site.files.read(name) or b"").decode()
 
         if menu == "buildroot":
             changed = kconfig.changes(left("menu.before"), left("menu.after"))
@@ -108,11 +108,10 @@ def legal_info(
     with prepared(console, config, variant, options, models=models, engine=engine) as ready:
         site = ready.site
         with console.step("Buildroot collects the licences"):
-            ended = run.run(
-                site.engine, console, site.image, ["bash", "/src/docker/sdk-legal.sh"],
-                what="collect the licences", mounts=site.mounts, env=site.env,
-                network=not console.offline,
-            )  # fmt: skip
+            container = site.container(
+                "bash", "/src/docker/sdk-legal.sh", network=not console.offline
+            )
+            ended = run.run(site.engine, console, container, what="collect the licences")
         if ended.status == 6:
             raise UserError(
                 f"variant {variant.name} has not been built, so Buildroot has no licences of it",
@@ -121,7 +120,7 @@ def legal_info(
         if ended.status != 0:
             hint = run.killed(ended.status)
             raise CommandError("make legal-info", ended.status, "", console.log_path, hint=hint)
-        archive = volumes.read(site.engine, site.image, site.volume, "legal-info.tar")
+        archive = site.files.read("legal-info.tar")
     if archive is None:
         raise UserError("the container left no legal-info.tar", hint="see the log")
     with tarfile.open(fileobj=io.BytesIO(archive)) as bundle:
@@ -133,11 +132,8 @@ def _link_board(console: Console, ready: Prepared) -> None:
     """The SDK in place, its board configuration linked, as the stages do it."""
     states = stages.read_states(ready.site)
     bring_sdk(console, ready, states)
-    run.output_of(
-        ready.site.engine, console, ready.site.image,
-        ["bash", stages.SCRIPT, "prepare"], what="link the board's configuration",
-        mounts=ready.site.mounts, env=ready.site.env,
-    )  # fmt: skip
+    container = ready.site.container("bash", stages.SCRIPT, "prepare")
+    run.output_of(ready.site.engine, console, container, what="link the board's configuration")
 
 
 def _interactive(console: Console, ready: Prepared, command: Sequence[str]) -> int:
@@ -148,10 +144,8 @@ def _interactive(console: Console, ready: Prepared, command: Sequence[str]) -> i
             hint="run it in a terminal, without a pipe",
         )
     site = ready.site
-    words = run.command_line(
-        site.engine, site.image, command, site.mounts, dict(site.env), "/build", True,
-        interactive=True,
-    )  # fmt: skip
+    container = site.container(*command, network=True)
+    words = run.command_line(site.engine, container, workdir="/build", interactive=True)
     console.log("+ " + " ".join(words))
     try:
         return subprocess.run(words, check=False).returncode
@@ -190,13 +184,12 @@ def build_all(
         return backend.build(own, config, variant, chosen)
 
     def work(chosen: Options) -> None:
-        while not INTERRUPTED.is_set():
+        while not console.cancelled.is_set():
             try:
                 variant = waiting.get_nowait()
             except queue.Empty:
                 return
-            lines = cast(IO[str], _Prefixed(console, variant.name))
-            own = Console(offline=console.offline, stream=lines)
+            own = console.fork(cast(IO[str], _Prefixed(console, variant.name)))
             try:
                 with own.logging_to(output_dir() / variant.name / "logs", "build-all"):
                     done[variant.name] = (build_one or default)(own, variant, chosen)
@@ -214,10 +207,10 @@ def build_all(
             try:
                 futures.wait(running)
             except KeyboardInterrupt:
-                INTERRUPTED.set()
+                console.cancelled.set()
                 raise
     finally:
-        INTERRUPTED.clear()
+        console.cancelled.clear()
     unexpected = [error for error in failed.values() if not isinstance(error, UserError)]
     if unexpected:
         raise unexpected[0]
@@ -235,13 +228,16 @@ def remove_volumes(
     Names of what was, or would be, removed. Those in use are named and stay.
     """
     removed: list[str] = []
-    with contextlib.closing(Engine.connect(context)) as engine, engine.guard("remove volumes"):
-        found = engine.client.volumes.list(filters={"label": PROJECT})
-        images = engine.client.images.list(filters={"label": f"{PROJECT}=image"})
+    with (
+        contextlib.closing(Engine.connect(NAME, context)) as engine,
+        engine.guard("remove volumes"),
+    ):
+        found = engine.client.volumes.list(filters={"label": NAME})
+        images = engine.client.images.list(filters={"label": f"{NAME}=image"})
         # The engine lists in no fixed order.
         for volume in sorted(found, key=lambda volume: str(volume.name)):
             labels = volume.attrs.get("Labels") or {}
-            if f"{PROJECT}.cache" in labels and not caches:
+            if f"{NAME}.cache" in labels and not caches:
                 continue
             if not dry_run:
                 try:

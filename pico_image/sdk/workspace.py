@@ -16,12 +16,13 @@ from pico_image.base.cache import cache_dir
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import locked
+from pico_image.base.project import NAME
 from pico_image.compile import programs
 from pico_image.config import render
 from pico_image.config.configuration import Config
 from pico_image.config.schema import Variant
-from pico_image.engine import images, leftovers, volumes
-from pico_image.engine.client import PROJECT, Engine, Mount
+from pico_image.engine import images, run, volumes
+from pico_image.engine.client import Engine, Mount
 from pico_image.engine.volumes import Entry, Tree
 from pico_image.sdk import checkout
 from pico_image.sdk.checkout import Origin
@@ -97,7 +98,7 @@ def check(config: Config, options: Options) -> None:
     architecture, and for an --sdk-path that is not the SDK.
     """
     origin_of(config, options)
-    with contextlib.closing(Engine.connect(options.context)) as engine:
+    with contextlib.closing(Engine.connect(NAME, options.context)) as engine:
         engine.require_amd64(what=TOOLCHAIN, allow_emulation=options.allow_emulation)
 
 
@@ -162,14 +163,14 @@ def prepared(
     """
     if engine is None:
         with (
-            contextlib.closing(Engine.connect(options.context)) as own,
+            contextlib.closing(Engine.connect(NAME, options.context)) as own,
             prepared(console, config, variant, options, models=models, engine=own) as ready,
         ):
             yield ready
         return
     engine.require_amd64(what=TOOLCHAIN, allow_emulation=options.allow_emulation)
     origin = origin_of(config, options)
-    name = f"{PROJECT}-{variant.name}-{origin.key}"
+    name = f"{NAME}-{variant.name}-{origin.key}"
     # What was written, for a tunnel has another socket in each process.
     place = engine.address.written or engine.address.url
     where = "".join(letter if letter.isalnum() else "-" for letter in place)
@@ -180,14 +181,14 @@ def prepared(
     ):
         yield _prepare(console, config, variant, options, models, engine, origin, name)
         # Once more: a slow engine still makes what a killed run asked for while this one begins.
-        leftovers.remove_orphans(engine, console)
+        run.remove_orphans(engine, console)
 
 
 def _prepare(
     console: Console, config: Config, variant: Variant, options: Options,
     models: Mapping[str, Path], engine: Engine, origin: Origin, name: str,
 ) -> Prepared:  # fmt: skip
-    leftovers.remove_orphans(engine, console)
+    run.remove_orphans(engine, console)
     dockerfile, base = base_of(config, options)
     built = images.ensure_built(engine, console, dockerfile, base)
     program = programs.prebuilt_neon_runner(console, config, variant)
@@ -195,12 +196,12 @@ def _prepare(
     source = volumes.content_volume(
         engine, console, built.id, f"{name}-src", tree, what="our files"
     )
-    labels = {f"{PROJECT}.variant": variant.name, f"{PROJECT}.sdk": origin.key}
+    labels = {f"{NAME}.variant": variant.name, f"{NAME}.sdk": origin.key}
     volumes.ensure(engine, name, labels, what=f"the build of {variant.name}")
     mounts = [Mount(name, "/build"), Mount(source, "/src", read_only=True)]
     for cache in CACHES:
-        volume = f"{PROJECT}-{cache}"
-        volumes.ensure(engine, volume, {f"{PROJECT}.cache": cache}, what="the shared caches")
+        volume = f"{NAME}-{cache}"
+        volumes.ensure(engine, volume, {f"{NAME}.cache": cache}, what="the shared caches")
         mounts.append(Mount(volume, f"/cache/{cache}"))
     inside = {
         "BR2_EXTERNAL": "/src/br2-external",
@@ -250,7 +251,7 @@ def bring_sdk(console: Console, ready: Prepared, states: States) -> Prepared:
     """
     site, origin = ready.site, ready.origin
     if origin.path is not None:
-        state = checkout.copy_path(site.engine, console, site.image, site.volume, origin.path)
+        state = checkout.copy_path(console, site.files, origin.path)
         inputs = {stage: {**given, "sdk": state} for stage, given in ready.inputs.items()}
         return replace(ready, inputs=inputs)
     if states.commit != origin.commit:

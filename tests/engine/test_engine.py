@@ -17,18 +17,18 @@ from typing import Any
 
 import pytest
 import requests
-from docker.models.containers import Container
+from docker.models.containers import Container as ApiContainer
 
 from pico_image.base.console import Console
 from pico_image.base.errors import CommandError, UserError
-from pico_image.engine import address, images, leftovers, run, volumes
-from pico_image.engine import client as container
-from pico_image.engine.client import PROJECT, Engine, EngineLost, Mount
-from pico_image.engine.volumes import Entry
+from pico_image.engine import address, images, run, volumes
+from pico_image.engine.client import Container, Engine, EngineLost, Mount
+from pico_image.engine.volumes import Entry, Volume
 from tests.support.sdk_stand_in import base_image, fake_engine, registry
 from tests.support.sdk_stand_in import engine as engines
 from tests.support.sdk_stand_in.fixtures import BASE
 
+OWNER = "pico-test"
 #: The SDK for Python leaves the sockets of failed connections to the garbage collector.
 loses_connections = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -55,10 +55,9 @@ def no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_engine")
 def test_no_engine_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="found no container engine") as caught:
-        Engine.connect()
+        Engine.connect(OWNER)
     assert str(tmp_path / "docker.sock") in str(caught.value)
     assert "apt install docker.io" in str(caught.value)
-    assert [finding.ok for finding in container.findings()] == [False]
 
 
 @loses_connections
@@ -66,11 +65,11 @@ def test_no_engine_at_all(tmp_path: Path) -> None:
 def test_engine_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/gone.sock")
     with pytest.raises(UserError, match="no container engine answers") as caught:
-        Engine.connect()
+        Engine.connect(OWNER)
     assert "systemctl start docker" in str(caught.value)
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     with pytest.raises(UserError, match="no container engine answers at tcp://127.0.0.1:1"):
-        Engine.connect()
+        Engine.connect(OWNER)
 
 
 @loses_connections
@@ -78,7 +77,7 @@ def test_engine_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_engine_that_is_too_old(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with fake_engine.answering(tmp_path / "docker.sock", api="1.38"):
         with pytest.raises(UserError, match=r"too old: version 1\.0-fake, API 1\.38") as caught:
-            Engine.connect()
+            Engine.connect(OWNER)
         assert "Docker 20.10 or newer" in str(caught.value)
 
 
@@ -86,15 +85,13 @@ def test_engine_that_is_too_old(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 def test_engine_of_another_architecture(tmp_path: Path) -> None:
     with (
         fake_engine.answering(tmp_path / "docker.sock", architecture="aarch64"),
-        contextlib.closing(Engine.connect()) as engine,
+        contextlib.closing(Engine.connect(OWNER)) as engine,
     ):
         with pytest.raises(UserError, match="runs on aarch64") as caught:
             engine.require_amd64(what="the toolchain")
         assert "--allow-emulation" in str(caught.value)
         engine.require_amd64(what="the toolchain", allow_emulation=True)
         assert engine.platform == "linux/amd64"
-        found = {finding.name: finding.ok for finding in container.findings()}
-        assert found == {"container engine": True, "engine's architecture": False}
 
 
 @pytest.mark.usefixtures("no_engine")
@@ -102,7 +99,7 @@ def test_engine_that_goes_away_within_an_answer(tmp_path: Path) -> None:
     """A stream of files that ended in the middle came out as a bug of ours."""
     with (
         fake_engine.answering(tmp_path / "docker.sock"),
-        contextlib.closing(Engine.connect()) as engine,
+        contextlib.closing(Engine.connect(OWNER)) as engine,
         pytest.raises(EngineLost, match="stopped answering while we wanted to read"),
         engine.guard("read"),
     ):
@@ -145,12 +142,12 @@ def test_tunnel_over_ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     with fake_engine.answering(tmp_path / "far.sock"):
         monkeypatch.setenv("DOCKER_HOST", f"ssh://me@board:2222{tmp_path}/far.sock")
-        with contextlib.closing(Engine.connect()) as engine:
+        with contextlib.closing(Engine.connect(OWNER)) as engine:
             assert engine.name == "fake"
             assert f"ssh://me@board:2222{tmp_path}/far.sock" in str(engine.address)
     program.write_text("#!/bin/sh\necho 'Permission denied (publickey).' >&2\nexit 255\n")
     with pytest.raises(UserError, match=r"Permission denied \(publickey\)") as caught:
-        Engine.connect()
+        Engine.connect(OWNER)
     assert "ssh me@board docker info" in str(caught.value)
 
 
@@ -164,7 +161,7 @@ def test_socket_without_permission(engine_process: engines.TestEngine, engine: E
     os.seteuid(65534)
     try:
         with pytest.raises(UserError, match="may not use the container engine's socket") as caught:
-            Engine.connect()
+            Engine.connect(OWNER)
     finally:
         os.seteuid(0)
         socket.chmod(0o660)
@@ -178,13 +175,17 @@ def test_socket_without_permission(engine_process: engines.TestEngine, engine: E
 def test_output_and_status(engine: Engine, console: Console) -> None:
     lines: list[str] = []
     script = "echo one; printf 'bar 1\\rbar 2\\n'; echo two >&2; printf end; exit 7"
-    ended = run.run(engine, console, BASE, ["bash", "-c", script], what="try", on_line=lines.append)
+    ended = run.run(
+        engine, console, Container(BASE, ["bash", "-c", script]), what="try", on_line=lines.append
+    )
     assert ended == run.Ended(7, False)
     assert sorted(lines) == ["bar 2", "end", "one", "two"]
     assert console.log_path is not None
     assert "docker -H unix://" in console.log_path.read_text()
     with pytest.raises(CommandError, match="look around failed with status 3"):
-        run.output_of(engine, console, BASE, ["bash", "-c", "exit 3"], what="look around")
+        run.output_of(
+            engine, console, Container(BASE, ["bash", "-c", "exit 3"]), what="look around"
+        )
     assert engine.client.containers.list(all=True, ignore_removed=True) == []
 
 
@@ -194,17 +195,19 @@ def test_a_stream_that_ends_too_early_loses_nothing(
     engine: Engine, console: Console, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
     """Under load dockerd was seen to close it without the last line."""
-    plain = Container.logs
+    plain = ApiContainer.logs
 
-    def cut(container: Container, **options: Any) -> Any:
+    def cut(container: ApiContainer, **options: Any) -> Any:
         if not options.get("follow"):
             return plain(container, **options)
         return Cut(list(plain(container, **options))[:kept])
 
-    monkeypatch.setattr(Container, "logs", cut)
+    monkeypatch.setattr(ApiContainer, "logs", cut)
     lines: list[str] = []
     script = "echo one; sleep 0.5; printf 'tw'; sleep 0.5; printf 'o\\nend'; exit 7"
-    ended = run.run(engine, console, BASE, ["bash", "-c", script], what="try", on_line=lines.append)
+    ended = run.run(
+        engine, console, Container(BASE, ["bash", "-c", script]), what="try", on_line=lines.append
+    )
     assert ended == run.Ended(7, False)
     assert lines == ["one", "two", "end"]
 
@@ -220,7 +223,7 @@ class Cut(list[bytes]):
 def test_container_can_reach_nothing_of_this_machine(engine: Engine, console: Console) -> None:
     """Issue 8: not privileged, no path of the host, our tree read-only, no network unless asked."""
     tree = {"file": Entry(b"ours\n")}
-    source = volumes.content_volume(engine, console, BASE, f"{PROJECT}-t-src", tree, what="files")
+    source = volumes.content_volume(engine, console, BASE, f"{OWNER}-t-src", tree, what="files")
     seen: list[dict[str, object]] = []
     lines: list[str] = []
 
@@ -235,8 +238,13 @@ def test_container_can_reach_nothing_of_this_machine(engine: Engine, console: Co
         "mount -t tmpfs none /tmp; mknod /disk b 8 0 && cat /disk; ls -l /disk; ls /sys/class/net"
     )
     run.run(
-        engine, console, BASE, ["bash", "-c", script], what="try", name="pico-test-jail",
-        mounts=[Mount(source, "/src", read_only=True)],
+        engine,
+        console,
+        Container(
+            BASE, ["bash", "-c", script], [Mount(source, "/src", read_only=True)],
+            name="pico-test-jail",
+        ),
+        what="try",
         on_line=look,
     )  # fmt: skip
     text = "\n".join(lines)
@@ -268,8 +276,7 @@ def test_termination_acts_like_an_interrupt(engine: Engine, console: Console) ->
             run.run(
                 engine,
                 console,
-                BASE,
-                ["bash", "-c", "echo on; sleep 600"],
+                Container(BASE, ["bash", "-c", "echo on; sleep 600"]),
                 what="sleep",
                 on_line=end,
             )
@@ -295,15 +302,18 @@ def test_engine_that_hangs_is_noticed(
     try:
         with pytest.raises(EngineLost):
             run.run(
-                engine, console, BASE, ["bash", "-c", "echo on; sleep 600"], what="sleep",
-                name="pico-test-frozen", on_line=freeze,
-            )  # fmt: skip
+                engine,
+                console,
+                Container(BASE, ["bash", "-c", "echo on; sleep 600"], name="pico-test-frozen"),
+                what="sleep",
+                on_line=freeze,
+            )
         # Noticed within 9 s; two attempts of 4 s to remove the container follow.
         assert time.monotonic() - began[0] < 25
     finally:
         thaw.cancel()
         engine_process.thaw()
-    leftovers.remove_leftover(engine, console, "pico-test-frozen")
+    run.remove_leftover(engine, console, "pico-test-frozen")
     assert engine.client.containers.list(all=True, ignore_removed=True) == []
 
 
@@ -319,19 +329,22 @@ def test_tree_arrives_as_it_is(engine: Engine, console: Console, tmp_path: Path)
     name = "n" * 120  # longer than a tar header's field
     (tmp_path / f"tree/{name}").write_bytes(bytes(3_000_000))
     tree = volumes.tree_of(tmp_path / "tree")
-    volume = volumes.content_volume(engine, console, BASE, f"{PROJECT}-t-a", tree, what="files")
+    volume = volumes.content_volume(engine, console, BASE, f"{OWNER}-t-a", tree, what="files")
     script = f"cd /v; stat -c '%n %a %u %s' sub/program {name}; readlink link"
     lines = run.output_of(
-        engine, console, BASE, ["bash", "-c", script], what="look", mounts=[Mount(volume, "/v")]
+        engine,
+        console,
+        Container(BASE, ["bash", "-c", script], [Mount(volume, "/v")]),
+        what="look",
     )
     assert lines == ["sub/program 755 0 10", f"{name} 644 0 3000000", "sub/program"]
-    again = volumes.content_volume(engine, console, BASE, f"{PROJECT}-t-a", tree, what="files")
+    again = volumes.content_volume(engine, console, BASE, f"{OWNER}-t-a", tree, what="files")
     assert again == volume
     (tmp_path / "tree/sub/program").chmod(0o600)
     other = volumes.tree_of(tmp_path / "tree")
-    newer = volumes.content_volume(engine, console, BASE, f"{PROJECT}-t-a", other, what="files")
+    newer = volumes.content_volume(engine, console, BASE, f"{OWNER}-t-a", other, what="files")
     assert newer != volume
-    volumes.remove_others(engine, console, f"{PROJECT}-t-a", newer)
+    volumes.remove_others(engine, console, f"{OWNER}-t-a", newer)
     names = [item.name for item in engine.client.volumes.list()]
     assert newer in names and volume not in names
 
@@ -339,27 +352,27 @@ def test_tree_arrives_as_it_is(engine: Engine, console: Console, tmp_path: Path)
 @pytest.mark.docker
 def test_half_filled_volume_is_filled_again(engine: Engine, console: Console) -> None:
     tree = {"one": Entry(b"1"), "two": Entry(b"2")}
-    prefix = f"{PROJECT}-t-b"
+    prefix = f"{OWNER}-t-b"
     digest = volumes.tree_hash(tree)
     name = f"{prefix}-{digest[:16]}"
-    volumes.ensure(engine, name, {f"{PROJECT}.content": digest}, what="files")
-    volumes.put(engine, BASE, name, {"one": Entry(b"cut")})
+    volumes.ensure(engine, name, {f"{engine.owner}.content": digest}, what="files")
+    volume = Volume(engine, BASE, name)
+    volume.put({"one": Entry(b"cut")})
     assert volumes.content_volume(engine, console, BASE, prefix, tree, what="files") == name
-    assert volumes.read(engine, BASE, name, "one") == b"1"
-    assert volumes.read(engine, BASE, name, "two") == b"2"
-    assert volumes.read(engine, BASE, name, "three") is None
+    assert volume.read("one") == b"1"
+    assert volume.read("two") == b"2"
+    assert volume.read("three") is None
 
 
 @pytest.mark.docker
 def test_files_come_out_whole_and_sparse(engine: Engine, console: Console, tmp_path: Path) -> None:
-    name = f"{PROJECT}-t-c"
+    name = f"{OWNER}-t-c"
     volumes.ensure(engine, name, {}, what="a test")
     image = b"head" + bytes(8 << 20) + b"tail" + bytes(4 << 20)
-    volumes.put(
-        engine, BASE, name, {"images/a.img": Entry(image), "images/.env.txt": Entry(b"e\n")}
-    )
+    volume = Volume(engine, BASE, name)
+    volume.put({"images/a.img": Entry(image), "images/.env.txt": Entry(b"e\n")})
     folder = tmp_path / "out"
-    made = volumes.get_files(engine, console, BASE, name, "images", folder, total=len(image))
+    made = volume.export(console, "images", folder, total=len(image))
     assert {path.name for path in made} == {"a.img", ".env.txt"}
     assert (folder / "a.img").read_bytes() == image
     assert (folder / "a.img").stat().st_blocks * 512 < 4 << 20
@@ -383,7 +396,7 @@ def test_image_is_built_once(engine: Engine, console: Console, tmp_path: Path) -
 
 
 def volumes_text(engine: Engine, console: Console, image: str, path: str) -> list[str]:
-    return run.output_of(engine, console, image, ["cat", path], what="look")
+    return run.output_of(engine, console, Container(image, ["cat", path]), what="look")
 
 
 def offline() -> Console:

@@ -15,11 +15,13 @@ import pytest
 
 from pico_image.base.console import Console
 from pico_image.base.files import ROOT
+from pico_image.base.project import NAME
 from pico_image.config import configuration
 from pico_image.config.configuration import Config
 from pico_image.config.schema import Variant
 from pico_image.engine import run, volumes
-from pico_image.engine.client import PROJECT, Engine, Mount
+from pico_image.engine.client import Container, Engine, Mount
+from pico_image.engine.volumes import Volume
 from pico_image.sdk import backend
 from pico_image.sdk.workspace import Options
 from tests.support.model_cards import card
@@ -76,7 +78,7 @@ class Project:
     def volume(self) -> str:
         commit = self.config.source("luckfox-sdk").commit
         assert commit is not None
-        return f"{PROJECT}-{VARIANT}-{commit[:12]}"
+        return f"{NAME}-{VARIANT}-{commit[:12]}"
 
     def build(self, console: Console, *, offline: bool = False, **changes: object) -> list[str]:
         """Build; the stages that ran, in order."""
@@ -100,26 +102,31 @@ class Project:
 
     def knob(self, text: str) -> None:
         """Tell the stand-in where to fail, hang or run out of space; empty for nowhere."""
-        volumes.ensure(self.engine, f"{PROJECT}-dl", {f"{PROJECT}.cache": "dl"}, what="a test")
+        volumes.ensure(self.engine, f"{NAME}-dl", {f"{NAME}.cache": "dl"}, what="a test")
         entry = {"stand-in": volumes.Entry(f"{text}\n".encode())}
-        volumes.put(self.engine, BASE, f"{PROJECT}-dl", entry)
+        Volume(self.engine, BASE, f"{NAME}-dl").put(entry)
 
     def shell(self, console: Console, script: str) -> list[str]:
         """Run a script in the build volume; its output."""
         return run.output_of(
-            self.engine, console, BASE, ["bash", "-c", script],
-            what="look into the volume", mounts=[Mount(self.volume, "/build")],
-        )  # fmt: skip
+            self.engine,
+            console,
+            Container(BASE, ["bash", "-c", script], [Mount(self.volume, "/build")]),
+            what="look into the volume",
+        )
 
     def shell_all(self, console: Console, script: str) -> list[str]:
         """Run a script that sees the shared caches too."""
-        caches = [Mount(f"{PROJECT}-{name}", f"/cache/{name}") for name in ("git", "dl", "ccache")]
+        caches = [Mount(f"{NAME}-{name}", f"/cache/{name}") for name in ("git", "dl", "ccache")]
         return run.output_of(
-            self.engine, console, BASE, ["bash", "-c", script], what="change a cache", mounts=caches
+            self.engine,
+            console,
+            Container(BASE, ["bash", "-c", script], caches),
+            what="change a cache",
         )
 
     def state(self, stage: str) -> str:
-        text = volumes.read(self.engine, BASE, self.volume, f"states/{stage}.json")
+        text = Volume(self.engine, BASE, self.volume).read(f"states/{stage}.json")
         return "absent" if text is None else str(json.loads(text)["state"])
 
     def remove_volumes(self, *, caches: bool = True) -> None:
@@ -127,7 +134,7 @@ class Project:
         kept = () if caches else ("-git", "-dl", "-ccache")
         for volume in self.engine.client.volumes.list():
             name = str(volume.name)
-            if name.startswith(PROJECT) and not name.endswith(kept or ("/",)):
+            if name.startswith(NAME) and not name.endswith(kept or ("/",)):
                 volume.remove(force=True)
 
 
@@ -222,7 +229,7 @@ def golden(
         patch.setenv("PICO_OUTPUT_DIR", str(folder / "out"))
         patch.setenv("PICO_CACHE_DIR", str(folder / "cache"))
         patch.setenv("DOCKER_HOST", engine_process.url)
-        engine = Engine.connect()
+        engine = Engine.connect(NAME)
         made = make_project(engine, snapshot, sdk_server[0], sdk_server[1], folder)
         quiet = Console(stream=io.StringIO())
         with quiet.logging_to(folder, "golden"):
@@ -236,15 +243,21 @@ def golden(
 
 def copy_volume(engine: Engine, console: Console, source: str, target: str) -> None:
     run.output_of(
-        engine, console, BASE, ["cp", "-a", "/from/.", "/to/"], what="copy a volume",
-        mounts=[Mount(source, "/from", read_only=True), Mount(target, "/to")],
-    )  # fmt: skip
+        engine,
+        console,
+        Container(
+            BASE,
+            ["cp", "-a", "/from/.", "/to/"],
+            [Mount(source, "/from", read_only=True), Mount(target, "/to")],
+        ),
+        what="copy a volume",
+    )
 
 
 @pytest.fixture
 def built_project(project: Project, console: Console, golden: dict[str, bytes]) -> Project:
     """The same, built before; what ``golden`` left stands in for building it again."""
-    labels = {f"{PROJECT}.variant": VARIANT, f"{PROJECT}.sdk": project.volume.rpartition("-")[2]}
+    labels = {f"{NAME}.variant": VARIANT, f"{NAME}.sdk": project.volume.rpartition("-")[2]}
     volumes.ensure(project.engine, project.volume, labels, what="a test")
     copy_volume(project.engine, console, GOLDEN, project.volume)
     assert project.build(console) == []

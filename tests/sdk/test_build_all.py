@@ -17,8 +17,9 @@ import pytest
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
+from pico_image.base.project import NAME
 from pico_image.card.verify import verify
-from pico_image.engine.client import PROJECT, Engine
+from pico_image.engine.client import Engine
 from pico_image.image import build
 from pico_image.image.build import Login
 from tests.sdk.conftest import VARIANT, Project, result
@@ -62,7 +63,9 @@ def add_variant(project: Project, name: str, more: str = "") -> None:
 @contextlib.contextmanager
 def both(contexts: list[str]) -> Iterator[list[Engine]]:
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(contextlib.closing(Engine.connect(name))) for name in contexts]
+        yield [
+            stack.enter_context(contextlib.closing(Engine.connect(NAME, name))) for name in contexts
+        ]
 
 
 def say(engines_: list[Engine], text: str) -> None:
@@ -70,7 +73,7 @@ def say(engines_: list[Engine], text: str) -> None:
     for engine in engines_:
         container = engine.client.containers.run(
             BASE, ["sh", "-c", 'echo "$0" >/dl/stand-in', text], remove=False, detach=True,
-            volumes={f"{PROJECT}-dl": {"bind": "/dl", "mode": "rw"}}, network_mode="none",
+            volumes={f"{NAME}-dl": {"bind": "/dl", "mode": "rw"}}, network_mode="none",
         )  # fmt: skip
         container.wait()
         container.remove()
@@ -85,7 +88,7 @@ def test_matrix_on_two_engines_one_variant_fails(
     with both(contexts) as both_engines:
         for engine in both_engines:
             engine.client.volumes.create(
-                f"{PROJECT}-dl", labels={PROJECT: "volume", f"{PROJECT}.cache": "dl"}
+                f"{NAME}-dl", labels={NAME: "volume", f"{NAME}.cache": "dl"}
             )
         say(both_engines, "fail media")
         names = ["with-camera", VARIANT, "second"]
@@ -96,7 +99,7 @@ def test_matrix_on_two_engines_one_variant_fails(
         assert "with-camera: stage media" in str(caught.value)
         assert "error: media: told to fail" in str(caught.value)
         # Each engine had something to do.
-        assert all(engine.client.images.list(f"{PROJECT}/builder") for engine in both_engines)
+        assert all(engine.client.images.list(f"{NAME}/builder") for engine in both_engines)
 
         say(both_engines, "")
         done = build.build_all(
@@ -127,7 +130,7 @@ def test_interrupted_matrix_stops_on_both_engines(
     with both(contexts) as both_engines:
         for engine in both_engines:
             engine.client.volumes.create(
-                f"{PROJECT}-dl", labels={PROJECT: "volume", f"{PROJECT}.cache": "dl"}
+                f"{NAME}-dl", labels={NAME: "volume", f"{NAME}.cache": "dl"}
             )
         say(both_engines, "hang kernel")
 

@@ -17,6 +17,7 @@ import pytest
 
 from pico_image import doctor
 from pico_image.base.console import Console
+from pico_image.base.project import NAME
 from pico_image.engine.client import Engine
 from tests.sdk.conftest import VARIANT, Project, result
 from tests.support.sdk_stand_in import engine as engines
@@ -120,7 +121,7 @@ def test_engine_behind_ssh_builds_the_same(
     """A real sshd between us and the engine."""
     remote = engine_process.url.removeprefix("unix://")
     monkeypatch.setenv("DOCKER_HOST", f"ssh://root@pico-engine{remote}")
-    with contextlib.closing(Engine.connect()) as engine:
+    with contextlib.closing(Engine.connect(NAME)) as engine:
         monkeypatch.setattr(project, "engine", engine)
         assert "ssh://root@pico-engine" in str(engine.address)
         assert project.build(console) == ALL

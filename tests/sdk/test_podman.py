@@ -18,8 +18,9 @@ import pytest
 
 from pico_image.base.console import Console
 from pico_image.base.errors import CommandError, UserError
-from pico_image.engine import client, images, run, volumes
-from pico_image.engine.client import PROJECT, Engine, EngineLost, Mount
+from pico_image.base.project import NAME
+from pico_image.engine import images, run, volumes
+from pico_image.engine.client import Container, Engine, EngineLost, Mount
 from pico_image.engine.volumes import Entry
 from pico_image.sdk import backend, requirements, tools
 from tests.sdk.conftest import Project, make_project, result
@@ -67,7 +68,7 @@ def project(
     commit = repository.make_repository(tmp_path / "git/sdk")
     with (
         repository.served(tmp_path / "git", podman_process.gateway) as url,
-        contextlib.closing(Engine.connect()) as engine,
+        contextlib.closing(Engine.connect(NAME)) as engine,
     ):
         made = make_project(engine, snapshot, f"{url}/sdk", commit, tmp_path)
         yield made
@@ -139,22 +140,23 @@ def test_service_killed_in_a_stage(
 def test_lines_and_files_are_whole(project: Project, console: Console, tmp_path: Path) -> None:
     """Podman hands on pieces as they come; what is one line has to stay one."""
     script = "for i in 1 2 3; do printf out$i; echo err$i >&2; echo end$i; done"
-    lines = run.output_of(project.engine, console, BASE, ["bash", "-c", script], what="try")
+    lines = run.output_of(
+        project.engine, console, Container(BASE, ["bash", "-c", script]), what="try"
+    )
     assert lines == ["out1err1", "end1", "out2err2", "end2", "out3err3", "end3"]
-    name = f"{PROJECT}-t-podman"
+    name = f"{NAME}-t-podman"
     content = b"head" + bytes(8 << 20) + b"tail"
     volumes.ensure(project.engine, name, {}, what="a test")
     tree = {"images/a.img": Entry(content), "images/run": Entry(b"#!/bin/sh\n", True)}
-    volumes.put(project.engine, BASE, name, tree)
-    volumes.get_files(
-        project.engine, console, BASE, name, "images", tmp_path / "got", total=len(content)
-    )
+    volume = volumes.Volume(project.engine, BASE, name)
+    volume.put(tree)
+    volume.export(console, "images", tmp_path / "got", total=len(content))
     assert (tmp_path / "got/a.img").read_bytes() == content
-    assert volumes.read(project.engine, BASE, name, "images/none") is None
+    assert volume.read("images/none") is None
     mounts = [Mount(name, "/v", read_only=True)]
     script = "stat -c '%a %u' /v/images/*; touch /v/x 2>/dev/null || echo kept; ls /sys/class/net"
     lines = run.output_of(
-        project.engine, console, BASE, ["bash", "-c", script], what="look", mounts=mounts
+        project.engine, console, Container(BASE, ["bash", "-c", script], mounts), what="look"
     )
     assert lines == ["644 0", "755 0", "kept", "lo"]
 
@@ -190,4 +192,4 @@ def test_shell_by_the_podman_program(
         )  # fmt: skip
     os.close(near)
     assert status == 5
-    assert client.findings()[0].detail.startswith("Podman")
+    assert requirements.findings(None)[0].detail.startswith("Podman")

@@ -14,11 +14,11 @@ import pytest
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import sha256_file
+from pico_image.base.project import NAME
 from pico_image.card.env import read_env
 from pico_image.card.verify import read_sums, verify
 from pico_image.config.partitions import PartitionTable
 from pico_image.engine import volumes
-from pico_image.engine.client import PROJECT
 from pico_image.image import build
 from pico_image.image.sbom_files import HANDED_IN, INSTALLED
 from pico_image.sdk import backend
@@ -234,7 +234,7 @@ def test_offline_without_the_sources(built_project: Project, console: Console) -
 
 
 def test_volume_of_someone_else(project: Project, console: Console) -> None:
-    labels = {PROJECT: "volume", f"{PROJECT}.sdk": "another-pin"}
+    labels = {NAME: "volume", f"{NAME}.sdk": "another-pin"}
     project.engine.client.volumes.create(project.volume, labels=labels)
     with pytest.raises(UserError, match="is not what its name says") as caught:
         project.build(console)
@@ -244,7 +244,7 @@ def test_volume_of_someone_else(project: Project, console: Console) -> None:
 def test_too_little_space_is_told_before(project: Project, console: Console) -> None:
     with pytest.raises(UserError, match=r"this build needs 1000000\.0 GB"):
         project.build(console, first_bytes=10**15)
-    assert volumes.read_all(project.engine, BASE, project.volume, "sdk") == {}
+    assert volumes.Volume(project.engine, BASE, project.volume).read_all("sdk") == {}
 
 
 def test_too_little_space_to_go_on(built_project: Project, console: Console) -> None:

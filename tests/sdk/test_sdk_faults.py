@@ -22,6 +22,7 @@ import pytest
 
 from pico_image.base.console import Console
 from pico_image.base.errors import CommandError, UserError
+from pico_image.base.project import NAME
 from pico_image.config import configuration
 from pico_image.engine import volumes
 from pico_image.engine.client import Engine, EngineLost
@@ -266,7 +267,7 @@ def test_engine_killed_in_a_stage(
 
     with monkeypatch.context() as patch:
         patch.setenv("DOCKER_HOST", second_engine.url)
-        with contextlib.closing(Engine.connect()) as engine:
+        with contextlib.closing(Engine.connect(NAME)) as engine:
             patch.setattr(project, "engine", engine)
             project.knob("hang neon-runner")
             with (
@@ -277,7 +278,7 @@ def test_engine_killed_in_a_stage(
         assert time.monotonic() - moments[0] < 10
         assert "run the same command again" in str(caught.value)
         second_engine.start()
-        with contextlib.closing(Engine.connect()) as engine:
+        with contextlib.closing(Engine.connect(NAME)) as engine:
             patch.setattr(project, "engine", engine)
             project.knob("")
             assert project.build(console) == ["rootfs", "firmware"]
@@ -326,7 +327,7 @@ def test_full_disk(project: Project, console: Console, golden: dict[str, bytes])
         process.start()
         load_base(process)
         patch.setenv("DOCKER_HOST", process.url)
-        patch.setattr(project, "engine", Engine.connect())
+        patch.setattr(project, "engine", Engine.connect(NAME))
         ballast = small / "ballast"
         project.knob("")
         project.build(console, only="uboot", first_bytes=0)
@@ -373,7 +374,7 @@ def test_caller_who_is_not_root(
     os.setegid(nobody)
     os.seteuid(nobody)
     try:
-        engine = Engine.connect()
+        engine = Engine.connect(NAME)
         config = configuration.load(built_project.root)
         variant = config.variant(VARIANT)
         images = backend.build(console, config, variant, built_project.options, engine=engine)
@@ -400,12 +401,12 @@ def test_fetch_goes_on_where_it_was_cut_off(
         Console.log(console, text)
         if text.startswith("@files 2 "):
             all_files.append(int(text.split()[2]))
-            project.engine.cancelled.set()
+            console.cancelled.set()
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(console, "log", cut_off)
         project.build(console)
-    project.engine.cancelled.clear()
+    console.cancelled.clear()
     assert console.log_path is not None
     before = console.log_path.stat().st_size
     project.build(console, only="uboot")
@@ -450,7 +451,7 @@ def test_state_that_cannot_be_read(
 ) -> None:
     """As after a power cut on a file system that lost the file's content."""
     entries = {f"{name}.json": volumes.Entry(b"") for name in ("kernel", "rootfs")}
-    volumes.put(built_project.engine, BASE, built_project.volume, entries, "states")
+    volumes.Volume(built_project.engine, BASE, built_project.volume).put(entries, "states")
     assert built_project.build(console) == ["kernel", "rootfs"]
     assert built_project.state("rootfs") == "done"
     assert result(built_project.images) == golden

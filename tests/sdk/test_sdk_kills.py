@@ -19,6 +19,7 @@ from pathlib import Path
 import docker.errors
 import pytest
 
+from pico_image.base.project import NAME
 from pico_image.engine.client import Engine
 from tests.sdk.conftest import Project, make_project, result
 from tests.sdk.disturbed import Build
@@ -97,7 +98,7 @@ class Scene:
 
     def forget(self) -> None:
         """Nothing is built, and nothing has come out of the engine."""
-        with contextlib.closing(Engine.connect()) as engine:
+        with contextlib.closing(Engine.connect(NAME)) as engine:
             dataclasses.replace(self.project, engine=engine).remove_volumes(caches=False)
         shutil.rmtree(self.project.output, ignore_errors=True)
 
@@ -136,7 +137,7 @@ def scene(
         patch.setenv("PICO_OUTPUT_DIR", str(folder / "out"))
         patch.setenv("PICO_CACHE_DIR", str(folder / "cache"))
         patch.setenv("DOCKER_HOST", victim.url)
-        with contextlib.closing(Engine.connect()) as engine:
+        with contextlib.closing(Engine.connect(NAME)) as engine:
             project = make_project(engine, snapshot, f"{url}/sdk", commit, folder)
         made = Scene(project, victim, {}, {}, {})
         # The first one also fetches: the last of its points are beyond a later build's end.

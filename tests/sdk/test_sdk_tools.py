@@ -17,7 +17,7 @@ import pytest
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.engine.client import PROJECT
+from pico_image.base.project import NAME
 from pico_image.image import paperwork, sizes
 from pico_image.sdk import requirements, tools
 from tests.sdk.conftest import VARIANT, Project
@@ -41,7 +41,7 @@ def test_doctor(project: Project, console: Console) -> None:
     assert found["SDK's pin"].detail == "the newest commit"
     # This machine's engine cannot reach a registry; the finding says so and what to do.
     assert found["container registry"].ok or "--base-image" in found["container registry"].remedy
-    assert f"{PROJECT}-probe" not in [item.name for item in project.engine.client.volumes.list()]
+    assert f"{NAME}-probe" not in [item.name for item in project.engine.client.volumes.list()]
     commit = project.config.source("luckfox-sdk").commit
     assert commit is not None
     project.edit("configs/sources.yml", "git://", "git://127.0.0.1:9/no/")
@@ -59,7 +59,7 @@ def test_removal_of_volumes(built_project: Project, console: Console) -> None:
     assert tools.remove_volumes(console) == would
     assert tools.remove_volumes(console) == []
     left = {str(item.name) for item in built_project.engine.client.volumes.list()}
-    assert f"{PROJECT}-dl" in left and built_project.volume not in left
+    assert f"{NAME}-dl" in left and built_project.volume not in left
     assert built_project.engine.client.images.get(BASE)
 
 
@@ -191,7 +191,7 @@ def test_licences_and_bill_of_materials(
     made, config, options = built_project.engine, built_project.config, built_project.options
     folder, notes = paperwork.legal_info(console, config, VARIANT, options, engine=made)
     text = (folder / "licences.csv").read_text()
-    assert "npu-runner,1.0,Apache-2.0,yes" in text
+    assert f"npu-runner,{PROJECT_VERSION},Apache-2.0,yes" in text
     assert any(note.startswith("rknn-runtime: PROPRIETARY") for note in notes)
     assert (folder / "buildroot/licenses/busybox-1.0/LICENSE").is_file()
     assert not (folder / "buildroot/sources").exists()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pico_image.base.project import NAME
 from pico_image.engine.client import Engine
 from tests.support.sdk_stand_in import base_image, podman
 from tests.support.sdk_stand_in import engine as engines
@@ -40,6 +41,6 @@ def load_base(process: engines.TestEngine | podman.TestPodman) -> None:
 def engine(engine_process: engines.TestEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """A connection, and DOCKER_HOST set for what connects by itself."""
     monkeypatch.setenv("DOCKER_HOST", engine_process.url)
-    connected = Engine.connect()
+    connected = Engine.connect(NAME)
     yield connected
     connected.close()
