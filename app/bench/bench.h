@@ -16,17 +16,13 @@
 #include "card.h"
 #include "error.h"
 #include "options.h"
+#include "stages.h"
 #include "stats.h"
 
 enum {
     BENCH_MODELS_MAX = 16,
     BENCH_CONFIGS = 3, /* of one model: CPU float32, CPU int8, NPU int8 */
-    BENCH_STAGES = 5,
-    BENCH_TOTAL = 4,
-    BENCH_INFERENCE = 2,
 };
-
-extern const char *const bench_stages[BENCH_STAGES];
 
 struct bench_options {
     const char *models, *output, *json, *only_model, *only_engine, *programs;
@@ -38,9 +34,9 @@ struct bench_options {
 
 /* One picture in one configuration, over all rounds. */
 struct bench_picture {
-    struct pico_samples stages[BENCH_STAGES];
-    struct pico_samples first[BENCH_STAGES]; /* first inference after loading; one a round */
-    struct pico_samples loops;               /* wall time of the timed runs; one a round */
+    struct pico_samples stages[PICO_STAGES];
+    struct pico_samples first[PICO_STAGES]; /* first inference after loading; one a round */
+    struct pico_samples loops;              /* wall time of the timed runs; one a round */
     int failed;
     int correct;   /* 1, 0, or -1 when the card names no class */
     cJSON *top;    /* of the last round */

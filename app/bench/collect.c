@@ -58,15 +58,15 @@ static int collect_picture(const struct bench_config *config, struct bench_pictu
     const cJSON *first = pico_json_find(json, "first");
     int trouble = 0;
 
-    for (int i = 0; i < BENCH_STAGES; i++) {
+    for (int i = 0; i < PICO_STAGES; i++) {
         const cJSON *stage =
-            cJSON_GetObjectItemCaseSensitive(pico_json_find(json, "stages"), bench_stages[i]);
+            cJSON_GetObjectItemCaseSensitive(pico_json_find(json, "stages"), pico_stage_names[i]);
         const cJSON *samples = pico_json_find(stage, "samples");
         if (!cJSON_IsArray(samples))
-            return unexpected(config, bench_stages[i], error);
+            return unexpected(config, pico_stage_names[i], error);
         trouble |= add_samples(&picture->stages[i], samples);
         if (cJSON_IsObject(first)) {
-            const cJSON *value = cJSON_GetObjectItemCaseSensitive(first, bench_stages[i]);
+            const cJSON *value = cJSON_GetObjectItemCaseSensitive(first, pico_stage_names[i]);
             trouble |= pico_samples_add(&picture->first[i],
                                         cJSON_IsNumber(value) ? value->valuedouble : NAN);
         }

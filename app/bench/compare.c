@@ -7,14 +7,8 @@
 #include "json.h"
 #include "topk.h"
 
-static double median_of(const struct pico_samples *samples) {
-    struct pico_stats stats;
-
-    return pico_stats_of(samples->values, samples->count, &stats) == 0 ? stats.median : NAN;
-}
-
 double bench_gops(const struct bench_model *model, const struct bench_picture *picture) {
-    double us = median_of(&picture->stages[BENCH_INFERENCE]);
+    double us = pico_median(&picture->stages[PICO_INFERENCE]);
 
     return model->card.macs > 0 ? 2 * model->card.macs / us / 1e3 : NAN;
 }
@@ -63,8 +57,9 @@ void bench_compare(const struct bench *bench, const struct bench_config *a,
     if (bench->emulated || a->simulated || b->simulated)
         return;
     result->speedup_inference =
-        median_of(&y->stages[BENCH_INFERENCE]) / median_of(&x->stages[BENCH_INFERENCE]);
-    result->speedup_total = median_of(&y->stages[BENCH_TOTAL]) / median_of(&x->stages[BENCH_TOTAL]);
+        pico_median(&y->stages[PICO_INFERENCE]) / pico_median(&x->stages[PICO_INFERENCE]);
+    result->speedup_total =
+        pico_median(&y->stages[PICO_TOTAL]) / pico_median(&x->stages[PICO_TOTAL]);
 }
 
 static void judge_picture(struct bench *bench, const struct bench_model *model,
@@ -79,8 +74,8 @@ static void judge_picture(struct bench *bench, const struct bench_model *model,
     if (picture->correct == 0)
         pico_note(&bench->failures, "%s %s: wrong top-1 on %s: %d instead of %d", model->card.name,
                   config->title, image->path, class_at(picture->top, 0), image->expected[0]);
-    const struct pico_samples *inference = &picture->stages[BENCH_INFERENCE];
-    if (pico_stats_of(inference->values, inference->count, &stats) != 0)
+    const struct pico_samples *inference = &picture->stages[PICO_INFERENCE];
+    if (pico_stats_of(inference, &stats) != 0)
         return;
     if (stats.failed > 0)
         pico_note(&bench->failures, "%s %s: %zu times are no numbers: the clock is broken",

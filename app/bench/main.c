@@ -70,9 +70,9 @@ static int measure(struct bench *bench, struct pico_error *error) {
         return status;
     bench_governor_raise(bench);
     bench->system = pico_system_facts();
-    bench->before = pico_system_state(true);
+    bench->before = pico_system_state();
     status = bench_measure(bench, error);
-    bench->after = pico_system_state(true);
+    bench->after = pico_system_state();
     bench_governor_restore(bench);
     return status;
 }

@@ -11,8 +11,6 @@
 #include "bench.h"
 #include "child.h"
 
-const char *const bench_stages[BENCH_STAGES] = {"decode", "prepare", "inference", "post", "total"};
-
 /* What every model may be run as; the card says which of the files exist. */
 static const struct {
     const char *engine, *precision, *title, *program;
@@ -149,7 +147,7 @@ int bench_models_find(struct bench *bench, struct pico_error *error) {
 }
 
 static void free_picture(struct bench_picture *picture) {
-    for (int i = 0; i < BENCH_STAGES; i++) {
+    for (int i = 0; i < PICO_STAGES; i++) {
         pico_samples_free(&picture->stages[i]);
         pico_samples_free(&picture->first[i]);
     }

@@ -54,13 +54,9 @@ static cJSON *picture_json(const struct bench *bench, const struct bench_model *
     cJSON_AddNumberToObject(object, "failed", picture->failed);
     cJSON *stages = cJSON_AddObjectToObject(object, "stages");
     cJSON *first = cJSON_AddObjectToObject(object, "first");
-    for (int i = 0; i < BENCH_STAGES; i++) {
-        cJSON_AddItemToObject(
-            stages, bench_stages[i],
-            pico_json_stats(picture->stages[i].values, picture->stages[i].count, true));
-        cJSON_AddItemToObject(
-            first, bench_stages[i],
-            pico_json_stats(picture->first[i].values, picture->first[i].count, true));
+    for (int i = 0; i < PICO_STAGES; i++) {
+        cJSON_AddItemToObject(stages, pico_stage_names[i], pico_json_stats(&picture->stages[i]));
+        cJSON_AddItemToObject(first, pico_stage_names[i], pico_json_stats(&picture->first[i]));
     }
     cJSON_AddItemToObject(
         object, "loops", cJSON_CreateDoubleArray(picture->loops.values, (int)picture->loops.count));
@@ -90,8 +86,7 @@ static cJSON *config_json(const struct bench *bench, const struct bench_model *m
     add_text_or_null(object, "failure", config->failure);
     cJSON_AddNumberToObject(object, "rounds", config->rounds);
     cJSON_AddItemToObject(object, "facts", copy(config->facts));
-    cJSON_AddItemToObject(object, "load",
-                          pico_json_stats(config->load.values, config->load.count, true));
+    cJSON_AddItemToObject(object, "load", pico_json_stats(&config->load));
     cJSON *memory = cJSON_AddObjectToObject(object, "memory");
     cJSON_AddNumberToObject(memory, "peak_kib", (double)config->peak_kib);
     cJSON_AddNumberToObject(memory, "available_kib", (double)config->available_kib);

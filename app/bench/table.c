@@ -53,7 +53,7 @@ static void print_runs(const struct bench_model *model, int picture) {
     size_t most = 0;
 
     for (int k = 0; k < BENCH_CONFIGS; k++) {
-        size_t count = model->configs[k].pictures[picture].stages[BENCH_TOTAL].count;
+        size_t count = model->configs[k].pictures[picture].stages[PICO_TOTAL].count;
         most = count > most ? count : most;
     }
     for (size_t run = 0; run < most && run < ROWS_SHOWN; run++) {
@@ -62,8 +62,8 @@ static void print_runs(const struct bench_model *model, int picture) {
             const struct bench_picture *result = &model->configs[k].pictures[picture];
             if (!measured(&model->configs[k]))
                 continue;
-            print_cell(sample(&result->stages[BENCH_TOTAL], run));
-            print_cell(sample(&result->stages[BENCH_INFERENCE], run));
+            print_cell(sample(&result->stages[PICO_TOTAL], run));
+            print_cell(sample(&result->stages[PICO_INFERENCE], run));
         }
         printf("\n");
     }
@@ -99,7 +99,7 @@ static void print_summary(const struct bench_model *model, int picture) {
         {"p90", offsetof(struct pico_stats, p90), 1},
         {"p99", offsetof(struct pico_stats, p99), 1},
     };
-    static const int columns[2] = {BENCH_TOTAL, BENCH_INFERENCE};
+    static const int columns[2] = {PICO_TOTAL, PICO_INFERENCE};
     struct pico_stats stats[BENCH_CONFIGS][2];
     bool single = true; /* then all further rows would repeat the mean */
 
@@ -108,7 +108,7 @@ static void print_summary(const struct bench_model *model, int picture) {
             const struct pico_samples *samples =
                 &model->configs[k].pictures[picture].stages[columns[c]];
             memset(&stats[k][c], 0, sizeof stats[k][c]);
-            if (pico_stats_of(samples->values, samples->count, &stats[k][c]) != 0)
+            if (pico_stats_of(samples, &stats[k][c]) != 0)
                 return;
             single &= stats[k][c].n <= 1;
         }
@@ -138,16 +138,10 @@ static void print_summary(const struct bench_model *model, int picture) {
     printf("\n");
 }
 
-static double median_of(const struct pico_samples *samples) {
-    struct pico_stats stats;
-
-    return pico_stats_of(samples->values, samples->count, &stats) == 0 ? stats.median : NAN;
-}
-
 static void print_stages(const struct bench *bench, const struct bench_model *model, int picture) {
     printf("stages, median");
-    for (int i = 0; i < BENCH_STAGES - 1; i++)
-        printf(" · %s", bench_stages[i]);
+    for (int i = 0; i < PICO_STAGES - 1; i++)
+        printf(" · %s", pico_stage_names[i]);
     printf(" | first inference | load\n");
     for (int k = 0; k < BENCH_CONFIGS; k++) {
         const struct bench_config *config = &model->configs[k];
@@ -155,14 +149,14 @@ static void print_stages(const struct bench *bench, const struct bench_model *mo
         if (!measured(config))
             continue;
         printf("  %-12s", config->title);
-        for (int i = 0; i < BENCH_STAGES - 1; i++)
-            printf(" · %.0f", median_of(&result->stages[i]));
-        double first = median_of(&result->first[BENCH_INFERENCE]);
+        for (int i = 0; i < PICO_STAGES - 1; i++)
+            printf(" · %.0f", pico_median(&result->stages[i]));
+        double first = pico_median(&result->first[PICO_INFERENCE]);
         if (isfinite(first))
             printf(" | %.0f", first);
         else
             printf(" | (other picture)");
-        printf(" | %.0f", median_of(&config->load));
+        printf(" | %.0f", pico_median(&config->load));
         double gops = bench_gops(model, result);
         if (isfinite(gops) && !config->simulated) {
             printf("   %.3f %s%s", gops,

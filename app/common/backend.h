@@ -32,12 +32,12 @@ struct pico_backend {
     const char *extra_help;
     /* Check and load the model. On failure everything is released. */
     int (*open)(void **state, const struct pico_backend_options *options, struct pico_error *error);
-    int (*describe)(void *state, struct pico_description *description, struct pico_error *error);
-    /* Hand out where the next picture is to be written. Called before every run. */
-    int (*set_input)(void *state, struct pico_input_view *view, struct pico_error *error);
+    void (*describe)(void *state, struct pico_description *description);
+    /* Where the next picture is written to. Called before every run. */
+    void (*get_input)(void *state, struct pico_input_view *view);
     int (*run)(void *state, struct pico_error *error);
-    /* Hand out the scores of the last run; valid until the next one. */
-    int (*get_output)(void *state, struct pico_output_view *view, struct pico_error *error);
+    /* The scores of the last run; valid until the next one. */
+    void (*get_output)(void *state, struct pico_output_view *view);
     /* Does the output decode to the same in every layout? NULL where there is only one. The input
      * is written already; `line` receives what was found. */
     int (*compare_layouts)(void *state, char *line, size_t size, struct pico_error *error);

@@ -2,6 +2,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,11 +111,11 @@ void pico_json_add_us(cJSON *object, const char *key, double value) {
     pico_json_add_number(object, key, to_nanosecond(value));
 }
 
-cJSON *pico_json_stats(const double *values, size_t count, bool with_samples) {
+cJSON *pico_json_stats(const struct pico_samples *samples) {
     struct pico_stats stats;
     cJSON *object = cJSON_CreateObject();
 
-    if (object == NULL || pico_stats_of(values, count, &stats) != 0) {
+    if (object == NULL || pico_stats_of(samples, &stats) != 0) {
         cJSON_Delete(object);
         return NULL;
     }
@@ -128,13 +129,11 @@ cJSON *pico_json_stats(const double *values, size_t count, bool with_samples) {
     pico_json_add_us(object, "mean", stats.mean);
     pico_json_add_us(object, "stddev", stats.stddev);
     pico_json_add_number(object, "cv", stats.cv);
-    if (with_samples) {
-        cJSON *samples = cJSON_AddArrayToObject(object, "samples");
-        for (size_t i = 0; i < count; i++) {
-            cJSON_AddItemToArray(samples, isfinite(values[i])
-                                              ? cJSON_CreateNumber(to_nanosecond(values[i]))
-                                              : cJSON_CreateNull());
-        }
+    cJSON *array = cJSON_AddArrayToObject(object, "samples");
+    for (size_t i = 0; i < samples->count; i++) {
+        double value = samples->values[i];
+        cJSON_AddItemToArray(array, isfinite(value) ? cJSON_CreateNumber(to_nanosecond(value))
+                                                    : cJSON_CreateNull());
     }
     return object;
 }

@@ -2,7 +2,6 @@
 #ifndef PICO_JSON_H
 #define PICO_JSON_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include <cjson/cJSON.h>
@@ -36,7 +35,7 @@ void pico_json_add_number(cJSON *object, const char *key, double value);
 void pico_json_add_us(cJSON *object, const char *key, double value);
 
 /* {"n":..,"failed":..,"min":..,...,"samples":[..]}; NULL without memory. */
-cJSON *pico_json_stats(const double *values, size_t count, bool with_samples);
+cJSON *pico_json_stats(const struct pico_samples *samples);
 
 /* The list as an array of strings. */
 cJSON *pico_json_notes(const struct pico_notes *notes);

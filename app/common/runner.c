@@ -13,7 +13,7 @@ static void add_warnings(struct pico_runner *runner) {
         const struct pico_picture_result *result = &runner->pictures[i];
         const struct pico_samples *inference = &result->samples[PICO_INFERENCE];
         struct pico_stats stats;
-        if (pico_stats_of(inference->values, inference->count, &stats) != 0)
+        if (pico_stats_of(inference, &stats) != 0)
             continue;
         if (stats.n < 100)
             pico_note(&runner->notes, "fewer than 100 runs: p99 is hardly more than the maximum");

@@ -10,6 +10,7 @@
 #include "options.h"
 #include "picture.h"
 #include "prepare.h"
+#include "stages.h"
 #include "stats.h"
 #include "topk.h"
 
@@ -24,18 +25,6 @@ struct pico_options {
     int top_k;
     bool no_accelerator, exact_decode, logits, compare_layouts;
 };
-
-/* The stages of one run, in order. */
-enum pico_stage {
-    PICO_DECODE,    /* picture bytes in memory -> RGB rows */
-    PICO_PREPARE,   /* crop, resize, normalise, write the input */
-    PICO_INFERENCE, /* the backend's run() */
-    PICO_POST,      /* top-k, softmax */
-    PICO_TOTAL,     /* all four and what lies between them */
-    PICO_STAGES,
-};
-
-extern const char *const pico_stage_names[PICO_STAGES];
 
 struct pico_picture_result {
     const char *path;

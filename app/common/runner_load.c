@@ -113,15 +113,12 @@ static int load_model(struct pico_runner *runner, struct pico_error *error) {
         return status;
     }
     runner->load_us = pico_now_us() - began;
-    if ((status = runner->backend->describe(runner->state, &runner->description, error)) != 0 ||
-        (status = runner->backend->set_input(runner->state, &runner->input, error)) != 0)
-        return status;
-    if (runner->options.compare_layouts)
-        return PICO_OK;
-    status = runner->backend->get_output(runner->state, &output, error);
-    if (status != PICO_OK)
-        return status;
-    runner->classes = output.classes;
+    runner->backend->describe(runner->state, &runner->description);
+    runner->backend->get_input(runner->state, &runner->input);
+    if (!runner->options.compare_layouts) {
+        runner->backend->get_output(runner->state, &output);
+        runner->classes = output.classes;
+    }
     return PICO_OK;
 }
 

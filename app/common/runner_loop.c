@@ -12,21 +12,20 @@ static int run_once(struct pico_runner *runner, struct pico_picture_result *resu
     const struct pico_backend *backend = runner->backend;
     struct pico_prepare_times parts;
     struct pico_input_view input;
-    int status;
 
     if (pico_stop_requested())
         return pico_fail(error, PICO_INTERRUPTED, "interrupted");
     double began = pico_now_us();
-    if ((status = backend->set_input(runner->state, &input, error)) != PICO_OK ||
-        (status = pico_prepare(&result->preparation, &input, &parts, error)) != PICO_OK)
+    backend->get_input(runner->state, &input);
+    int status = pico_prepare(&result->preparation, &input, &parts, error);
+    if (status != PICO_OK)
         return status;
     double prepared = pico_now_us();
     status = backend->run(runner->state, error);
     double inferred = pico_now_us();
-    if (status == PICO_OK)
-        status = backend->get_output(runner->state, &runner->output, error);
     if (status != PICO_OK)
         return status;
+    backend->get_output(runner->state, &runner->output);
     int count =
         pico_topk(&runner->output, runner->options.top_k, runner->card.softmax, result->top);
     double ended = pico_now_us();
@@ -100,10 +99,9 @@ int pico_runner_compare(struct pico_runner *runner, struct pico_error *error) {
     struct pico_prepare_times times;
     struct pico_input_view input;
     char line[256] = "";
-    int status = runner->backend->set_input(runner->state, &input, error);
 
-    if (status == PICO_OK)
-        status = pico_prepare(&runner->pictures[0].preparation, &input, &times, error);
+    runner->backend->get_input(runner->state, &input);
+    int status = pico_prepare(&runner->pictures[0].preparation, &input, &times, error);
     if (status == PICO_OK)
         status = runner->backend->compare_layouts(runner->state, line, sizeof line, error);
     if (status == PICO_OK)

@@ -8,13 +8,10 @@
 #include "system.h"
 #include "version.h"
 
-const char *const pico_stage_names[PICO_STAGES] = {"decode", "prepare", "inference", "post",
-                                                   "total"};
-
 static void print_stage(const char *name, const struct pico_samples *samples) {
     struct pico_stats stats;
 
-    if (pico_stats_of(samples->values, samples->count, &stats) != 0)
+    if (pico_stats_of(samples, &stats) != 0)
         return;
     printf("%-10s %6zu %10.0f %10.0f %10.0f %10.0f %10.0f", name, stats.n, stats.min, stats.median,
            stats.p90, stats.p99, stats.mean);
@@ -102,8 +99,7 @@ static cJSON *picture_json(const struct pico_runner *runner,
     cJSON *stages = cJSON_AddObjectToObject(object, "stages");
     for (int stage = 0; stage < PICO_STAGES; stage++) {
         const struct pico_samples *samples = &result->samples[stage];
-        cJSON_AddItemToObject(stages, pico_stage_names[stage],
-                              pico_json_stats(samples->values, samples->count, true));
+        cJSON_AddItemToObject(stages, pico_stage_names[stage], pico_json_stats(samples));
     }
     cJSON *top = cJSON_AddArrayToObject(object, "top");
     for (int i = 0; i < result->top_count; i++) {

@@ -46,19 +46,20 @@ double pico_percentile(const double *sorted, size_t count, double percent) {
     return sorted[below] + part * (sorted[below + 1] - sorted[below]);
 }
 
-int pico_stats_of(const double *values, size_t count, struct pico_stats *stats) {
-    double *sorted = malloc((count > 0 ? count : 1) * sizeof *sorted);
+int pico_stats_of(const struct pico_samples *samples, struct pico_stats *stats) {
+    double *sorted = malloc((samples->count > 0 ? samples->count : 1) * sizeof *sorted);
     size_t n = 0;
 
     if (sorted == NULL)
         return -1;
-    for (size_t i = 0; i < count; i++) {
-        if (isfinite(values[i]) && values[i] >= 0)
-            sorted[n++] = values[i];
+    for (size_t i = 0; i < samples->count; i++) {
+        double value = samples->values[i];
+        if (isfinite(value) && value >= 0)
+            sorted[n++] = value;
     }
     memset(stats, 0, sizeof *stats);
     stats->n = n;
-    stats->failed = count - n;
+    stats->failed = samples->count - n;
     stats->min = stats->median = stats->p90 = stats->p99 = stats->max = NAN;
     stats->mean = stats->stddev = stats->cv = NAN;
     if (n == 0) {
@@ -86,4 +87,10 @@ int pico_stats_of(const double *values, size_t count, struct pico_stats *stats) 
     }
     free(sorted);
     return 0;
+}
+
+double pico_median(const struct pico_samples *samples) {
+    struct pico_stats stats;
+
+    return pico_stats_of(samples, &stats) == 0 ? stats.median : NAN;
 }

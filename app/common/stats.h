@@ -28,7 +28,10 @@ int pico_samples_add(struct pico_samples *samples, double value);
 void pico_samples_free(struct pico_samples *samples);
 
 /* With no usable sample every figure is NaN. Returns -1 without memory, else 0. */
-int pico_stats_of(const double *values, size_t count, struct pico_stats *stats);
+int pico_stats_of(const struct pico_samples *samples, struct pico_stats *stats);
+
+/* NaN with no usable sample or without memory. */
+double pico_median(const struct pico_samples *samples);
 
 /* `sorted` ascending, count >= 1, 0 <= percent <= 100. */
 double pico_percentile(const double *sorted, size_t count, double percent);

@@ -196,15 +196,14 @@ cJSON *pico_system_facts(void) {
 
 #define CPUFREQ "/sys/devices/system/cpu/cpu0/cpufreq/"
 
-cJSON *pico_system_state(bool measure_clock) {
+cJSON *pico_system_state(void) {
     cJSON *object = cJSON_CreateObject();
     char text[64];
 
     add_line(object, "governor", CPUFREQ "scaling_governor");
     add_number(object, "cpu_mhz_sysfs", CPUFREQ "scaling_cur_freq", 1e-3);
-    if (measure_clock)
-        cJSON_AddNumberToObject(object, "cpu_mhz_measured",
-                                (double)(long)(pico_measure_cpu_mhz(12) * 10) / 10);
+    cJSON_AddNumberToObject(object, "cpu_mhz_measured",
+                            (double)(long)(pico_measure_cpu_mhz(12) * 10) / 10);
     add_line(object, "npu_frequency", "/proc/rknpu/freq");
     /* The runtime has no OPP table: the clock is what the device tree or somebody's echo set. */
     if (pico_read_line("/proc/rknpu/freq", text, sizeof text) && strtod(text, NULL) > 1e6)

@@ -23,9 +23,9 @@ bool pico_process_runs(const char *name);
 /* What does not change: kernel, CPU, image release, memory, NPU driver. */
 cJSON *pico_system_facts(void);
 
-/* What changes while a benchmark runs: governor, clocks, memory, load, temperature.
- * `measure_clock`: also time the dependent-instruction loop (a few milliseconds). */
-cJSON *pico_system_state(bool measure_clock);
+/* What changes while a benchmark runs: governor, clocks, memory, load, temperature. Takes about
+ * 15 ms, in which the CPU's clock is measured. */
+cJSON *pico_system_state(void);
 
 /* Now, as "2026-11-23T14:06:21Z" or compact as "20261123T140621Z". Whether the clock was ever set
  * shows in the year. */

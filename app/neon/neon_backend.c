@@ -192,13 +192,12 @@ static int open_neon(void **state, const struct pico_backend_options *options,
     return PICO_OK;
 }
 
-static int describe(void *state, struct pico_description *description, struct pico_error *error) {
+static void describe(void *state, struct pico_description *description) {
     const struct neon *neon = state;
     const struct pico_xnnpack *xnnpack = &neon->xnnpack;
     enum pico_type type = PICO_FLOAT32;
     bool used = neon->not_used == NULL;
 
-    (void)error;
     type_of(TfLiteInterpreterGetInputTensor(neon->interpreter, 0), &type);
     snprintf(description->precision, sizeof description->precision, "%s", pico_type_name(type));
     snprintf(description->runtime, sizeof description->runtime, "TensorFlow Lite %s",
@@ -223,15 +222,13 @@ static int describe(void *state, struct pico_description *description, struct pi
     else
         cJSON_AddStringToObject(json, "reason", neon->not_used);
     description->facts = facts;
-    return PICO_OK;
 }
 
-static int set_input(void *state, struct pico_input_view *view, struct pico_error *error) {
+static void get_input(void *state, struct pico_input_view *view) {
     const struct neon *neon = state;
     TfLiteTensor *tensor = TfLiteInterpreterGetInputTensor(neon->interpreter, 0);
     TfLiteQuantizationParams quantization = TfLiteTensorQuantizationParams(tensor);
 
-    (void)error;
     memset(view, 0, sizeof *view);
     view->data = TfLiteTensorData(tensor);
     type_of(tensor, &view->type);
@@ -241,7 +238,6 @@ static int set_input(void *state, struct pico_input_view *view, struct pico_erro
     view->row_bytes = (size_t)view->width * (size_t)view->channels * pico_type_size(view->type);
     view->scale = quantization.scale;
     view->zero_point = quantization.zero_point;
-    return PICO_OK;
 }
 
 static int run(void *state, struct pico_error *error) {
@@ -255,12 +251,11 @@ static int run(void *state, struct pico_error *error) {
     return PICO_OK;
 }
 
-static int get_output(void *state, struct pico_output_view *view, struct pico_error *error) {
+static void get_output(void *state, struct pico_output_view *view) {
     const struct neon *neon = state;
     const TfLiteTensor *tensor = TfLiteInterpreterGetOutputTensor(neon->interpreter, 0);
     TfLiteQuantizationParams quantization = TfLiteTensorQuantizationParams(tensor);
 
-    (void)error;
     memset(view, 0, sizeof *view);
     view->data = TfLiteTensorData(tensor);
     type_of(tensor, &view->type);
@@ -268,7 +263,6 @@ static int get_output(void *state, struct pico_output_view *view, struct pico_er
     view->group = view->classes;
     view->scale = quantization.scale;
     view->zero_point = quantization.zero_point;
-    return PICO_OK;
 }
 
 const struct pico_backend pico_neon_backend = {
@@ -277,7 +271,7 @@ const struct pico_backend pico_neon_backend = {
     .extra_help = "  --no-xnnpack       use TensorFlow Lite's built-in kernels\n",
     .open = open_neon,
     .describe = describe,
-    .set_input = set_input,
+    .get_input = get_input,
     .run = run,
     .get_output = get_output,
     .close = close_neon,

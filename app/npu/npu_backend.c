@@ -79,11 +79,10 @@ static void add_attr(cJSON *object, const char *key, const rknn_tensor_attr *att
     cJSON_AddNumberToObject(json, "bytes", (double)npu_buffer_size(attr));
 }
 
-static int describe(void *state, struct pico_description *description, struct pico_error *error) {
+static void describe(void *state, struct pico_description *description) {
     const struct npu_session *session = state;
     cJSON *facts = cJSON_CreateObject();
 
-    (void)error;
     description->simulated = is_simulated(session);
     snprintf(description->precision, sizeof description->precision, "%s", session->file.input.type);
     snprintf(description->runtime, sizeof description->runtime, "RKNN runtime %.70s",
@@ -105,27 +104,22 @@ static int describe(void *state, struct pico_description *description, struct pi
     add_attr(facts, "output", &session->output_attr);
     npu_machine_facts(&npu_this_machine, cJSON_AddObjectToObject(facts, "rknpu"));
     description->facts = facts;
-    return PICO_OK;
 }
 
-static int set_input(void *state, struct pico_input_view *view, struct pico_error *error) {
+static void get_input(void *state, struct pico_input_view *view) {
     const struct npu_session *session = state;
 
-    (void)error;
     *view = session->input;
-    return PICO_OK;
 }
 
 static int run(void *state, struct pico_error *error) {
     return npu_session_run(state, error);
 }
 
-static int get_output(void *state, struct pico_output_view *view, struct pico_error *error) {
+static void get_output(void *state, struct pico_output_view *view) {
     const struct npu_session *session = state;
 
-    (void)error;
     *view = session->output;
-    return PICO_OK;
 }
 
 static int compare_layouts(void *state, char *line, size_t size, struct pico_error *error) {
@@ -138,7 +132,7 @@ const struct pico_backend pico_npu_backend = {
     .extra_help = "  --compare-layouts  prove that native and NHWC outputs hold the same scores\n",
     .open = open_npu,
     .describe = describe,
-    .set_input = set_input,
+    .get_input = get_input,
     .run = run,
     .get_output = get_output,
     .compare_layouts = compare_layouts,

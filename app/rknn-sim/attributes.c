@@ -49,7 +49,7 @@ static uint32_t set_type(const struct sim_tensor *tensor, rknn_tensor_attr *attr
     return 1;
 }
 
-bool sim_input_attr(const struct sim_model *model, enum sim_view view, rknn_tensor_attr *attr) {
+void sim_input_attr(const struct sim_model *model, enum sim_view view, rknn_tensor_attr *attr) {
     const int *dims = model->input.file.dims;
     const uint32_t n = (uint32_t)dims[0], c = (uint32_t)dims[1], h = (uint32_t)dims[2],
                    w = (uint32_t)dims[3];
@@ -61,7 +61,7 @@ bool sim_input_attr(const struct sim_model *model, enum sim_view view, rknn_tens
         const uint32_t grouped[] = {n, round_up(c, GROUP) / GROUP, h, w, GROUP};
         set_dims(attr, 5, grouped, RKNN_TENSOR_NC1HWC2);
         attr->size = attr->size_with_stride = attr->n_elems * size;
-        return true;
+        return;
     }
     (void)view; /* all views are the native one: NHWC */
     const uint32_t nhwc[] = {n, h, w, c};
@@ -69,7 +69,6 @@ bool sim_input_attr(const struct sim_model *model, enum sim_view view, rknn_tens
     attr->w_stride = round_up(w, WIDTH_ALIGNMENT);
     attr->size = attr->n_elems * size;
     attr->size_with_stride = n * h * attr->w_stride * c * size;
-    return true;
 }
 
 static void grouped_output(rknn_tensor_attr *attr, const uint32_t nchw[4], uint32_t size) {
@@ -81,7 +80,7 @@ static void grouped_output(rknn_tensor_attr *attr, const uint32_t nchw[4], uint3
     attr->size = attr->size_with_stride = attr->n_elems * size;
 }
 
-bool sim_output_attr(const struct sim_model *model, enum sim_view view, rknn_tensor_attr *attr) {
+void sim_output_attr(const struct sim_model *model, enum sim_view view, rknn_tensor_attr *attr) {
     const struct rknn_file_tensor *file = &model->output.file;
     uint32_t dims[RKNN_FILE_DIMS];
 
@@ -105,5 +104,4 @@ bool sim_output_attr(const struct sim_model *model, enum sim_view view, rknn_ten
             attr->size = round_up(attr->size, ROW_ALIGNMENT);
         attr->size_with_stride = attr->size;
     }
-    return true;
 }

@@ -44,10 +44,10 @@ struct sim_model {
 struct sim_model *sim_model_open(const char *path);
 void sim_model_close(struct sim_model *model);
 
-/* attributes.c: what rknn_query tells. false when the model has no such tensor. */
+/* attributes.c: what rknn_query tells. */
 enum sim_view { SIM_PLAIN, SIM_NATIVE, SIM_NHWC };
-bool sim_input_attr(const struct sim_model *model, enum sim_view view, rknn_tensor_attr *attr);
-bool sim_output_attr(const struct sim_model *model, enum sim_view view, rknn_tensor_attr *attr);
+void sim_input_attr(const struct sim_model *model, enum sim_view view, rknn_tensor_attr *attr);
+void sim_output_attr(const struct sim_model *model, enum sim_view view, rknn_tensor_attr *attr);
 
 /* memory.c: bind a buffer; the library's code. */
 int sim_bind(struct sim_model *model, rknn_tensor_mem *mem, const rknn_tensor_attr *attr);

@@ -35,8 +35,6 @@ typedef uint64_t rknn_context;
 #define RKNN_ERR_INCOMPATILE_OPTIMIZATION_LEVEL_VERSION (-12)
 #define RKNN_ERR_TARGET_PLATFORM_UNMATCH (-13)
 
-#define RKNN_FLAG_MEM_ALLOC_OUTSIDE 0x10
-
 enum { RKNN_MAX_DIMS = 16, RKNN_MAX_NAME_LEN = 256 };
 
 typedef enum {

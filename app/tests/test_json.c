@@ -44,8 +44,8 @@ static void members_by_path(void **state) {
 }
 
 static void no_number_is_null(void **state) {
-    const double values[] = {1.23456, NAN};
-    cJSON *stats = pico_json_stats(values, 2, true);
+    double values[] = {1.23456, NAN};
+    cJSON *stats = pico_json_stats(&(struct pico_samples){values, 2, 2});
     char *text = cJSON_PrintUnformatted(stats);
 
     (void)state;

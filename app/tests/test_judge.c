@@ -42,7 +42,7 @@ static int gone(void **state) {
     (void)state;
     cJSON_Delete(bench.before);
     cJSON_Delete(bench.after);
-    for (int i = 0; i < BENCH_STAGES; i++)
+    for (int i = 0; i < PICO_STAGES; i++)
         pico_samples_free(&model.configs[0].pictures[0].stages[i]);
     return 0;
 }
@@ -59,7 +59,7 @@ static void put_text(cJSON *state, const char *key, const char *value) {
 static void inference_times(int count, double factor) {
     model.configs[0].rounds = 1;
     for (int i = 0; i < count; i++)
-        pico_samples_add(&model.configs[0].pictures[0].stages[BENCH_INFERENCE],
+        pico_samples_add(&model.configs[0].pictures[0].stages[PICO_INFERENCE],
                          i % 2 == 0 ? 1000 : 1000 * factor);
 }
 
@@ -177,7 +177,7 @@ static void facts_that_are_not_known(void **state) {
 static void a_broken_clock(void **state) {
     (void)state;
     inference_times(100, 1);
-    pico_samples_add(&model.configs[0].pictures[0].stages[BENCH_INFERENCE], NAN);
+    pico_samples_add(&model.configs[0].pictures[0].stages[PICO_INFERENCE], NAN);
     bench_judge(&bench);
     assert_int_equal(bench.failures.count, 1);
     assert_non_null(strstr(bench.failures.text[0], "1 times are no numbers"));

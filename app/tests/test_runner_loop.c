@@ -16,15 +16,13 @@ static int open_nothing(void **state, const struct pico_backend_options *options
     return PICO_OK;
 }
 
-static int describe(void *state, struct pico_description *description, struct pico_error *error) {
-    (void)state, (void)description, (void)error;
-    return PICO_OK;
+static void describe(void *state, struct pico_description *description) {
+    (void)state, (void)description;
 }
 
-static int set_input(void *state, struct pico_input_view *view, struct pico_error *error) {
-    (void)state, (void)error;
+static void get_input(void *state, struct pico_input_view *view) {
+    (void)state;
     *view = (struct pico_input_view){pixels, PICO_UINT8, 4, 4, 3, 12, 1, 0, true};
-    return PICO_OK;
 }
 
 static int run(void *state, struct pico_error *error) {
@@ -38,10 +36,9 @@ static int run(void *state, struct pico_error *error) {
     return PICO_OK;
 }
 
-static int get_output(void *state, struct pico_output_view *view, struct pico_error *error) {
-    (void)state, (void)error;
+static void get_output(void *state, struct pico_output_view *view) {
+    (void)state;
     *view = (struct pico_output_view){scores, PICO_FLOAT32, 3, 3, 0, 1, 0};
-    return PICO_OK;
 }
 
 static void close_nothing(void *state) {
@@ -54,7 +51,7 @@ static const struct pico_backend backend = {
     .extra_help = "",
     .open = open_nothing,
     .describe = describe,
-    .set_input = set_input,
+    .get_input = get_input,
     .run = run,
     .get_output = get_output,
     .close = close_nothing,
