@@ -14,18 +14,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, UserError
 from pico_image.base.files import output_dir
-from pico_image.board.ssh import Connection, Unreachable, warn_about_twins
+from pico_image.board.ssh import Connection, Unreachable
 from pico_image.results import store
 
 RESULTS = "/userdata/bench"
 #: A result with thousands of samples is some hundred KB.
 LEAST_KIB = 2048
 WAIT_SECONDS = 900.0
-LOG = "/tmp/npu-bench-remote.log"
+LOG = "/tmp/npu-bench-ssh.log"
 #: A session of its own, so that a lost connection does not end it; `tail` shows what it prints.
+#: busybox looks at the file once a second; nobody waits for the `sleep`, see `on_line`.
 SCRIPT = r"""
 log={log}
 : >"$log" || exit 1
@@ -35,29 +35,28 @@ echo "npu-bench: pid $pid"
 tail -n +1 -f "$log" &
 tail=$!
 wait "$pid"
-sleep 1
+sleep 10
 kill "$tail"
 """
 
 
-def bench(
-    console: Console, connection: Connection, *, options: Sequence[str] = (), last: bool = False
-) -> store.Run:
+def bench(connection: Connection, *, options: Sequence[str] = (), last: bool = False) -> store.Run:
     """Run npu-bench (with ``options``) on a board, or take its ``last`` result; keep it here.
 
     Raises Unreachable (a UserError) for all that is wrong with name, key or connection, UserError
     when the board lacks the program or space or its result is broken, CheckFailed when the
     benchmark itself failed.
     """
-    warn_about_twins(console, connection.host, connection.port)
+    console = connection.console
+    connection.warn_about_twins()
     release = connection.release()
     console.info(f"{connection.host} runs {release.get('VARIANT', 'an image')}")
     if last:
         path, printed = _newest(connection), ""
     else:
         _check_ready(connection)
-        _wait_for_other_run(console, connection)
-        path, printed = _run(console, connection, options)
+        _wait_for_other_run(connection)
+        path, printed = _run(connection, options)
     content = connection.read(path, what=f"fetch {path}")
     result = store.parse(content, f"{connection.host}:{path}")
     if last and (run := store.find_run(result)) is not None:
@@ -66,8 +65,7 @@ def bench(
 
 
 def _check_ready(connection: Connection) -> None:
-    status, _, _ = connection.attempt("command -v npu-bench", what="look for npu-bench")
-    if status != 0:
+    if not connection.has_program("npu-bench"):
         raise UserError(
             f"{connection.host} has no npu-bench",
             hint="its variant leaves the package out; invoke deploy --programs installs it",
@@ -81,14 +79,11 @@ def _check_ready(connection: Connection) -> None:
         )
 
 
-def _wait_for_other_run(console: Console, connection: Connection) -> None:
+def _wait_for_other_run(connection: Connection) -> None:
     """Two benchmarks on one core would measure each other."""
     deadline = time.monotonic() + WAIT_SECONDS
-    with console.progress("wait for the benchmark that runs there", 0) as bar:
-        while True:
-            status, _, _ = connection.attempt("pidof npu-bench", what="look for a running one")
-            if status != 0:
-                return
+    with connection.console.progress("wait for the benchmark that runs there", 0) as bar:
+        while connection.runs_program("npu-bench"):
             if time.monotonic() > deadline:
                 raise UserError(
                     f"a benchmark runs on {connection.host} for {WAIT_SECONDS:.0f} s and more",
@@ -98,12 +93,12 @@ def _wait_for_other_run(console: Console, connection: Connection) -> None:
             time.sleep(3)
 
 
-def _run(console: Console, connection: Connection, options: Sequence[str]) -> tuple[str, str]:
+def _run(connection: Connection, options: Sequence[str]) -> tuple[str, str]:
     """Run it; the result's path on the board and all that was printed."""
     lines: list[str] = []
     pid = 0
     command = shlex.join(["npu-bench", *options])
-    with console.progress(f"npu-bench on {connection.host}", 0) as bar:
+    with connection.console.progress(f"npu-bench on {connection.host}", 0) as bar:
 
         def on_line(line: str) -> bool:
             nonlocal pid
@@ -127,7 +122,7 @@ def _run(console: Console, connection: Connection, options: Sequence[str]) -> tu
             if not error.lost or not pid:
                 raise
             raise Unreachable(
-                f"{error.message}\nthe benchmark goes on there without us",
+                f"{error.message}\nthe benchmark keeps running there",
                 hint=f"when it is done: invoke bench {connection.flags} --last",
                 lost=True,
             ) from error

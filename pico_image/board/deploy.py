@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pico_image.base import project
-from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import ROOT
-from pico_image.board import fitness, match
-from pico_image.board.match import PROGRAMS
+from pico_image.board import compatibility
+from pico_image.board.compatibility import PROGRAMS
 from pico_image.board.ssh import Connection
 
 #: One line: what was deployed last. npu-bench puts it into its results, for the image's commit
@@ -30,8 +29,8 @@ NOTE = "/etc/pico-deployed"
 STATE = "/usr/share/pico-deploy"
 #: A file system that is filled to the last block makes everything else on the board fail.
 SPARE_KIB = 1024
-#: Runs on the board. $1 is the staging folder below STATE; its files have the paths that they
-#: get below /. "previous" is complete (its list is renamed to its name last) before a file moves.
+#: Runs on the board. Files in the staging folder have the paths that they get below /. "previous"
+#: is complete (it gets its name last) before a file moves.
 COMMIT = r"""
 set -e
 cd {state}
@@ -87,7 +86,6 @@ class Deployed:
 
 
 def deploy(
-    console: Console,
     connection: Connection,
     *,
     programs: Path | None = None,
@@ -96,29 +94,28 @@ def deploy(
     """Send programs (of a ``bin`` folder) and models (converted folders by name) to a board.
 
     Only programs that the board has are replaced, and only files that differ are sent. All is
-    checked before the first byte goes: version gate, kind of the programs, space, that no
-    benchmark runs.
+    checked before the first byte is sent: version of the NPU runtime, kind of the programs, space,
+    that no benchmark runs.
 
     Raises UserError when something does not fit, Unreachable when the connection fails; the
     board then has the old files, or after the last step the new ones.
     """
     release = ready(connection)
-    wanted: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     if programs is not None:
-        wanted |= match.programs(console, connection, programs)
+        files |= compatibility.programs(connection, programs)
     for name, folder in (models or {}).items():
-        fitness.check_card(folder)
-        match.gate(connection, folder)
-        wanted |= match.model_files(connection, name, folder)
-    if not wanted:
+        files |= compatibility.model_files(connection, name, folder)
+    if not files:
         raise nothing_to_deploy()
-    unchanged = _same(connection, wanted)
-    fresh = {path: file for path, file in wanted.items() if path not in unchanged}
+    unchanged = _same(connection, files)
+    fresh = {path: file for path, file in files.items() if path not in unchanged}
     if not fresh:
         return Deployed([], 0, sorted(unchanged))
     _check_space(connection, fresh)
-    console.info(f"{connection.host} runs {release.get('VARIANT', 'an image')}: {len(fresh)} files")
-    sent = _send(console, connection, fresh)
+    variant = release.get("VARIANT", "an image")
+    connection.console.info(f"{connection.host} runs {variant}: {len(fresh)} files")
+    sent = _send(connection, fresh)
     return Deployed(sorted(fresh), sent, sorted(unchanged))
 
 
@@ -153,17 +150,16 @@ def undo(connection: Connection) -> list[str]:
 
 
 def _refuse_while_busy(connection: Connection) -> None:
-    status, _, _ = connection.attempt("pidof npu-bench", what="look for a running benchmark")
-    if status == 0:
+    if connection.runs_program("npu-bench"):
         raise UserError(
             f"a benchmark runs on {connection.host}; it would measure old and new files",
             hint="wait for its end and try again",
         )
 
 
-def _same(connection: Connection, wanted: Mapping[str, Path]) -> set[str]:
+def _same(connection: Connection, files: Mapping[str, Path]) -> set[str]:
     """Paths whose content on the board is what would be sent."""
-    names = "".join(f"{path}\n" for path in wanted)
+    names = "".join(f"{path}\n" for path in files)
     output = connection.run(
         'while read -r f; do [ -f "$f" ] && sha256sum "$f"; done; true',
         what="compare with what is there",
@@ -176,7 +172,7 @@ def _same(connection: Connection, wanted: Mapping[str, Path]) -> set[str]:
         there[path] = digest
     return {
         path
-        for path, file in wanted.items()
+        for path, file in files.items()
         if there.get(path) == hashlib.sha256(file.read_bytes()).hexdigest()
     }
 
@@ -194,7 +190,7 @@ def _check_space(connection: Connection, fresh: Mapping[str, Path]) -> None:
         )
 
 
-def _send(console: Console, connection: Connection, fresh: Mapping[str, Path]) -> int:
+def _send(connection: Connection, fresh: Mapping[str, Path]) -> int:
     archive = io.BytesIO()
     digest = hashlib.sha256()
     lines, sums = [], []
@@ -217,7 +213,7 @@ def _send(console: Console, connection: Connection, fresh: Mapping[str, Path]) -
             tar.addfile(info, io.BytesIO(data))
     stage = f"new.{digest.hexdigest()[:16]}"
     data = archive.getvalue()
-    with console.step(f"send {len(data) / 1e6:.1f} MB to {connection.host}"):
+    with connection.console.step(f"send {len(data) / 1e6:.1f} MB to {connection.host}"):
         connection.run(
             f"cd {STATE} && mkdir {stage} && cd {stage} && tar -xf - && sha256sum -c .sums",
             what="receive the files whole",

@@ -25,7 +25,7 @@ from pico_image.base.files import output_dir
 CONNECT_SECONDS = 15
 #: A server that says nothing for a minute is lost; an emulated one may be busy for seconds.
 ALIVE_SECONDS, ALIVE_TIMES = 10, 6
-#: ssh's own exit status when anything but the remote command failed.
+#: ssh's own exit status when anything but the script on the board failed.
 SSH_FAILED = 255
 NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._:%-]*[A-Za-z0-9])?")
 
@@ -76,14 +76,14 @@ class Connection:
         words += ["--identity", str(self.identity)] if self.identity is not None else []
         return shlex.join(words)
 
-    def by_hand(self, remote: str) -> str:
+    def by_hand(self, command: str) -> str:
         """What to type to run a command on the same board, for hints."""
         words = ["ssh"] + (["-p", str(self.port)] if self.port != 22 else [])
         words += ["-i", str(self.identity)] if self.identity is not None else []
-        return shlex.join([*words, f"{self.user}@{self.host}", remote])
+        return shlex.join([*words, f"{self.user}@{self.host}", command])
 
-    def command(self, remote: str) -> list[str]:
-        """The command line of ssh for one remote shell command."""
+    def command(self, script: str) -> list[str]:
+        """The command line of ssh that runs a shell script on the board."""
         options = {
             "BatchMode": "yes",
             "StrictHostKeyChecking": "accept-new",
@@ -103,17 +103,17 @@ class Connection:
             words += ["-o", f"{name}={quoted}"]
         if self.identity is not None:
             words += ["-o", "IdentitiesOnly=yes", "-i", str(self.identity.expanduser())]
-        return [*words, "--", self.host, remote]
+        return [*words, "--", self.host, script]
 
     def run(
-        self, remote: str, *, what: str, stdin: bytes | None = None, timeout: float | None = 120
+        self, script: str, *, what: str, stdin: bytes | None = None, timeout: float | None = 120
     ) -> bytes:
-        """Run a shell command on the board to its end; what it wrote to stdout.
+        """Run a shell script on the board to its end; what it wrote to stdout.
 
         Raises Unreachable when the board cannot be reached or entered, CommandError (with what
         it said) when the command fails there.
         """
-        status, output, errors = self.attempt(remote, what=what, stdin=stdin, timeout=timeout)
+        status, output, errors = self.attempt(script, what=what, stdin=stdin, timeout=timeout)
         if status != 0:
             raise CommandError(
                 f"on {self.host}: {what}", status, (errors or output.decode("utf-8", "replace")),
@@ -122,12 +122,10 @@ class Connection:
         return output
 
     def attempt(
-        self, remote: str, *, what: str, stdin: bytes | None = None, timeout: float | None = 120
+        self, script: str, *, what: str, stdin: bytes | None = None, timeout: float | None = 120
     ) -> tuple[int, bytes, str]:
         """Like ``run``, but a failing command is an answer: exit status, stdout, stderr."""
-        self._prepare()
-        words = self.command(remote)
-        self.console.log("+ " + shlex.join(words))
+        words = self._logged_command(script)
         try:
             done = subprocess.run(words, input=stdin or b"", capture_output=True, timeout=timeout)
         except FileNotFoundError as error:
@@ -146,14 +144,12 @@ class Connection:
         self.reached = True
         return done.returncode, done.stdout, errors
 
-    def stream(self, remote: str, *, on_line: Callable[[str], bool]) -> None:
+    def stream(self, script: str, *, on_line: Callable[[str], bool]) -> None:
         """Run a command and hand over each line that it prints, until ``on_line`` returns True.
 
         Raises Unreachable when the connection fails or ends before that.
         """
-        self._prepare()
-        words = self.command(remote)
-        self.console.log("+ " + shlex.join(words))
+        words = self._logged_command(script)
         with tempfile.TemporaryFile() as errors:
             try:
                 child = subprocess.Popen(
@@ -215,8 +211,30 @@ class Connection:
         pairs = (line.partition("=") for line in output.decode("utf-8", "replace").splitlines())
         return {key: value.strip('"') for key, sign, value in pairs if sign}
 
-    def _prepare(self) -> None:
+    def has_program(self, name: str) -> bool:
+        return self.attempt(f"command -v {name}", what=f"look for {name}")[0] == 0
+
+    def runs_program(self, name: str) -> bool:
+        return self.attempt(f"pidof {name}", what=f"look for a running {name}")[0] == 0
+
+    def warn_about_twins(self) -> None:
+        """Warn when a multicast name has several addresses: maybe two boards have one name."""
+        if not self.host.endswith(".local"):
+            return
+        with contextlib.suppress(OSError):
+            infos = socket.getaddrinfo(self.host, self.port, socket.AF_INET, socket.SOCK_STREAM)
+            addresses = sorted({str(info[4][0]) for info in infos})
+            if len(addresses) > 1:
+                self.console.warn(
+                    f"{self.host} has {len(addresses)} addresses ({', '.join(addresses)}): one "
+                    "board on two networks, or two boards with one name; give an address to be sure"
+                )
+
+    def _logged_command(self, script: str) -> list[str]:
         self.known_hosts.parent.mkdir(parents=True, exist_ok=True)
+        words = self.command(script)
+        self.console.log("+ " + shlex.join(words))
+        return words
 
     def _explained(self, errors: str) -> Unreachable:
         """What ssh's message means and what to do about it."""
@@ -283,17 +301,3 @@ def _no_ssh() -> UserError:
         "could not find the program ssh, which is needed to reach a board",
         hint="apt-get install openssh-client",
     )
-
-
-def warn_about_twins(console: Console, host: str, port: int) -> None:
-    """Say when a multicast name has several addresses: maybe two boards have one name."""
-    if not host.endswith(".local"):
-        return
-    with contextlib.suppress(OSError):
-        found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
-        addresses = sorted({str(item[4][0]) for item in found})
-        if len(addresses) > 1:
-            console.warn(
-                f"{host} has {len(addresses)} addresses ({', '.join(addresses)}): one board on "
-                "two networks, or two boards with one name; give an address to be sure"
-            )

@@ -94,7 +94,7 @@ def bench(
             console, host, port=whole("port", port), identity=optional_path(identity)
         )
         with console.logging_to(output_dir() / "board" / "logs", "bench"):
-            run = board_bench.bench(console, board, options=options[suite], last=last)
+            run = board_bench.bench(board, options=options[suite], last=last)
     else:
         images = build.existing_images("emulator")
         with console.logging_to(output_dir() / "emulator" / "logs", "bench"):
@@ -156,7 +156,6 @@ def deploy(
             raise deployment.nothing_to_deploy()
         deployment.ready(board)
         sent = deployment.deploy(
-            console,
             board,
             programs=app(console, config) / "bin" if programs else None,
             models={

@@ -25,7 +25,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
 @pytest.fixture(scope="package")
 def measured(board: Board) -> store.Run:
     """The real benchmark, run once; its result lies on the board from then on."""
-    return bench.bench(Console(), board.connection, options=FAST)
+    return bench.bench(board.connection, options=FAST)
 
 
 @pytest.fixture

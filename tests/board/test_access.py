@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.board.ssh import Connection, Unreachable, warn_about_twins
+from pico_image.board.ssh import Connection, Unreachable
 from tests.board.boards import Board, free_port, key_pair
 from tests.support import port_scan
 
@@ -152,13 +151,15 @@ def test_no_ssh_client(
 
 
 def test_two_boards_with_one_name(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    nowhere: Callable[..., Connection],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def answer(*_: Any) -> list[Any]:
         return [(0, 0, 0, "", (address, 22)) for address in ("172.32.0.93", "192.168.1.20")]
 
     monkeypatch.setattr(socket, "getaddrinfo", answer)
-    warn_about_twins(Console(), "pico.local", 22)
+    nowhere("pico.local").warn_about_twins()
     assert "two boards with one name" in capsys.readouterr().err
-    warn_about_twins(Console(), "192.168.1.20", 22)
+    nowhere("192.168.1.20").warn_about_twins()
     assert capsys.readouterr().err == ""

@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, UserError
 from pico_image.board import bench
 from pico_image.results import store
@@ -31,7 +30,7 @@ def test_bench_fetches_a_whole_result(board: Board, measured: store.Run) -> None
 
 def test_last_fetches_without_running(board: Board, measured: store.Run) -> None:
     before = board.sh("ls /userdata/bench")
-    run = bench.bench(Console(), board.connection, last=True)
+    run = bench.bench(board.connection, last=True)
     assert board.sh("ls /userdata/bench") == before
     assert run.result.models[0].name == "colours"
     assert run.folder == measured.folder, "fetched twice it is kept once"
@@ -39,7 +38,7 @@ def test_last_fetches_without_running(board: Board, measured: store.Run) -> None
 
 def test_bad_options_are_the_users_to_mend(board: Board) -> None:
     with pytest.raises(UserError, match="refuses") as caught:
-        bench.bench(Console(), board.connection, options=["--rounds", "many"])
+        bench.bench(board.connection, options=["--rounds", "many"])
     assert "whole number" in str(caught.value)
 
 
@@ -60,7 +59,7 @@ def test_broken_results_are_not_kept(
     before = kept(board)
     try:
         with pytest.raises(UserError, match=message):
-            bench.bench(Console(), board.connection, last=True)
+            bench.bench(board.connection, last=True)
     finally:
         board.sh("rm /userdata/bench/zz.json")
     assert kept(board) == before
@@ -70,7 +69,7 @@ def test_no_space_for_a_result(board: Board) -> None:
     board.sh("dd if=/dev/zero of=/userdata/full bs=1M 2>/dev/null; true")
     try:
         with pytest.raises(UserError, match=r"KiB left in /userdata/bench"):
-            bench.bench(Console(), board.connection, options=FAST)
+            bench.bench(board.connection, options=FAST)
     finally:
         board.sh("rm /userdata/full")
 
@@ -79,7 +78,7 @@ def test_board_without_the_program(board: Board) -> None:
     board.sh("mv /usr/bin/npu-bench /usr/bin/away")
     try:
         with pytest.raises(UserError, match="has no npu-bench"):
-            bench.bench(Console(), board.connection)
+            bench.bench(board.connection)
     finally:
         board.sh("mv /usr/bin/away /usr/bin/npu-bench")
 
@@ -88,7 +87,7 @@ def test_a_machine_that_is_none_of_ours(board: Board) -> None:
     board.sh("mv /etc/pico-image-release /etc/away")
     try:
         with pytest.raises(UserError, match="none of our images"):
-            bench.bench(Console(), board.connection)
+            bench.bench(board.connection)
     finally:
         board.sh("mv /etc/away /etc/pico-image-release")
 
@@ -97,7 +96,7 @@ def test_a_failing_benchmark_is_a_failure(board: Board) -> None:
     board.sh("mv /usr/share/npu-models/colours/int8.tflite /tmp/away")
     try:
         with pytest.raises((CheckFailed, UserError)) as caught:
-            bench.bench(Console(), board.connection, options=FAST)
+            bench.bench(board.connection, options=FAST)
         assert "int8.tflite" in str(caught.value)
     finally:
         board.sh("mv /tmp/away /usr/share/npu-models/colours/int8.tflite")

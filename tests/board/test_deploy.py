@@ -6,13 +6,14 @@ import hashlib
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.board import deploy, fitness
+from pico_image.board import compatibility, deploy
 from pico_image.board.ssh import Connection
 from tests.app import rknn_writer
 from tests.board.boards import Board
@@ -27,13 +28,13 @@ def test_deploy_and_undo(board: Board, tmp_path: Path) -> None:
         "more": model_folder(tmp_path / "more"),
     }
     before = board.sh("find /usr/share/npu-models -type f | sort | xargs sha256sum")
-    done = deploy.deploy(Console(), board.connection, models=models)
+    done = deploy.deploy(board.connection, models=models)
     assert "/usr/share/npu-models/colours/model.json" in done.files
     assert "/usr/share/npu-models/colours/int8.tflite" in done.unchanged
     assert "newer" in board.sh("cat /usr/share/npu-models/colours/model.json")
     sums = board.sh("sha256sum /usr/share/npu-models/more/*.tflite")
     assert hashlib.sha256((models["more"] / "int8.tflite").read_bytes()).hexdigest() in sums
-    again = deploy.deploy(Console(), board.connection, models=models)
+    again = deploy.deploy(board.connection, models=models)
     assert again.files == []
     restored = deploy.undo(board.connection)
     assert "restored /usr/share/npu-models/colours/model.json" in restored
@@ -53,7 +54,7 @@ def test_deployed_programs_run(board: Board, tmp_path: Path) -> None:
     with (folder / "npu-bench").open("ab") as stream:
         stream.write(b"another build")
     shutil.copy(board.programs / "npu-bench", folder / "not-there")
-    done = deploy.deploy(Console(), board.connection, programs=folder)
+    done = deploy.deploy(board.connection, programs=folder)
     assert done.files == ["/usr/bin/npu-bench"]
     assert board.sh("npu-bench --version").startswith("npu-bench ")
     deploy.undo(board.connection)
@@ -74,7 +75,7 @@ def test_a_program_that_does_not_start_replaces_none(board: Board, tmp_path: Pat
     subprocess.run(["arm-linux-gnueabihf-gcc", *words], check=True)
     before = board.sh("sha256sum /usr/bin/npu-bench; ls /usr/share/pico-deploy; true")
     with pytest.raises(UserError, match=r"does not start on .* \(status 3\): no luck"):
-        deploy.deploy(Console(), board.connection, programs=folder)
+        deploy.deploy(board.connection, programs=folder)
     assert board.sh("sha256sum /usr/bin/npu-bench; ls /usr/share/pico-deploy; true") == before
 
 
@@ -92,7 +93,7 @@ def test_deploy_half_committed_is_undone(board: Board, tmp_path: Path) -> None:
         )
         patch.setattr(deploy, "COMMIT", dying)
         with pytest.raises(UserError, match="put the files in place"):
-            deploy.deploy(Console(), board.connection, models={"colours": folder})
+            deploy.deploy(board.connection, models={"colours": folder})
     board.sh("rm -f /usr/share/pico-deploy/died")
     assert board.sh(state) != before
     deploy.undo(board.connection)
@@ -112,7 +113,7 @@ def test_deploy_needs_space(board: Board, tmp_path: Path) -> None:
         patch.setattr(Connection, "free_kib", lambda self, path: 100)
         (folder / "fp32.tflite").write_bytes(b"x" * 500_000)
         with pytest.raises(UserError, match="100 KiB left and"):
-            deploy.deploy(Console(), board.connection, models={"colours": folder})
+            deploy.deploy(board.connection, models={"colours": folder})
 
 
 @pytest.mark.qemu
@@ -125,7 +126,7 @@ def test_nothing_while_a_benchmark_runs(board: Board, tmp_path: Path) -> None:
     )
     try:
         with pytest.raises(UserError, match="a benchmark runs"):
-            deploy.deploy(Console(), board.connection, models={"c": model_folder(tmp_path / "c")})
+            deploy.deploy(board.connection, models={"c": model_folder(tmp_path / "c")})
     finally:
         board.sh("killall npu-bench sleep; rm -f /tmp/runs")
 
@@ -140,7 +141,7 @@ def test_a_model_for_the_npu(board: Board, tmp_path: Path) -> None:
     (folder / "report.json").write_text("{}")
     there = "/usr/share/npu-models/fresh"
     models = {"fresh": folder}
-    done = deploy.deploy(Console(), board.connection, models=models)
+    done = deploy.deploy(board.connection, models=models)
     assert f"{there}/model.rknn" in done.files
     assert not [path for path in done.files if "golden" in path or "report.json" in path]
     note = board.sh("cat /etc/pico-deployed")
@@ -162,7 +163,7 @@ def test_without_npu_runner_no_file_for_it_is_sent(board: Board, tmp_path: Path)
     folder = model_folder(tmp_path / "fresh", npu=True)
     board.sh("mv /usr/bin/npu-runner /usr/bin/away")
     try:
-        done = deploy.deploy(Console(), board.connection, models={"fresh": folder})
+        done = deploy.deploy(board.connection, models={"fresh": folder})
         assert done.files and not [path for path in done.files if "rknn" in path]
         deploy.undo(board.connection)
     finally:
@@ -178,7 +179,7 @@ def test_a_model_of_a_newer_toolkit_is_refused(board: Board, tmp_path: Path) -> 
     card["files"]["npu"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     (folder / "model.json").write_text(json.dumps(card))
     with pytest.raises(UserError, match=r"toolkit 9\.0\.0, newer than the runtime 2\.3\.2"):
-        deploy.deploy(Console(), board.connection, models={"newer": folder})
+        deploy.deploy(board.connection, models={"newer": folder})
     assert board.sh("ls /usr/share/npu-models").split() == ["colours"]
 
 
@@ -196,24 +197,25 @@ def test_a_simulator_never_replaces_a_boards_runtime(
     board.sh("mv /usr/bin/npu-runner /usr/bin/away")
     board.sh("echo 'librknnmrt version: 2.3.2' >/usr/bin/npu-runner; chmod +x /usr/bin/npu-runner")
     try:
-        done = deploy.deploy(Console(), board.connection, programs=folder)
+        heard = replace(board.connection, console=Console())
+        done = deploy.deploy(heard, programs=folder)
         assert done.files == ["/usr/bin/npu-bench"]
-        assert "npu-runner stays as it is there" in capsys.readouterr().err
+        assert "npu-runner on 127.0.0.1 is kept" in capsys.readouterr().err
         deploy.undo(board.connection)
     finally:
         board.sh("mv -f /usr/bin/away /usr/bin/npu-runner")
-    done = deploy.deploy(Console(), board.connection, programs=folder)
+    done = deploy.deploy(board.connection, programs=folder)
     assert done.files == ["/usr/bin/npu-bench", "/usr/bin/npu-runner"], "a simulator by another"
     deploy.undo(board.connection)
 
 
 def test_programs_of_other_machines_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no 32-bit ARM program"):
-        fitness.check_program(Path("/bin/sh"), "armv7l")
+        compatibility.check_program(Path("/bin/sh"), "armv7l")
     text = tmp_path / "npu-bench"
     text.write_text("#!/bin/sh\n")
     with pytest.raises(UserError, match="no 32-bit ARM program"):
-        fitness.check_program(text, "armv7l")
+        compatibility.check_program(text, "armv7l")
 
 
 @pytest.mark.parametrize(("flags", "message"), [(["-static"], None), ([], "is not static")])
@@ -225,25 +227,25 @@ def test_only_static_programs_are_sent(
     program = tmp_path / "program"
     subprocess.run(["arm-linux-gnueabihf-gcc", *flags, source, "-o", program], check=True)
     if message is None:
-        fitness.check_program(program, "armv7l")
+        compatibility.check_program(program, "armv7l")
         with pytest.raises(UserError, match="processor is aarch64"):
-            fitness.check_program(program, "aarch64")
+            compatibility.check_program(program, "aarch64")
     else:
         with pytest.raises(UserError, match=message):
-            fitness.check_program(program, "armv7l")
+            compatibility.check_program(program, "armv7l")
 
 
 def test_cards_that_do_not_fit(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "colours")
-    fitness.check_card(folder)
+    compatibility.check_card(folder)
     (folder / "int8.tflite").write_bytes(b"other")
     with pytest.raises(UserError, match="SHA-256 differs"):
-        fitness.check_card(folder)
+        compatibility.check_card(folder)
     (folder / "int8.tflite").unlink()
     with pytest.raises(UserError, match="not beside it"):
-        fitness.check_card(folder)
+        compatibility.check_card(folder)
     with pytest.raises(UserError, match="has schema 9"):
-        fitness.check_card(model_folder(tmp_path / "nine", schema=9))
+        compatibility.check_card(model_folder(tmp_path / "nine", schema=9))
     (folder / "model.json").write_text("{")
     with pytest.raises(UserError, match="no model card"):
-        fitness.check_card(folder)
+        compatibility.check_card(folder)

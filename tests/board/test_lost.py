@@ -26,7 +26,7 @@ def test_connection_lost_while_fetching(board: Board) -> None:
             Line(board.connection.port, 300_000, upstream=False) as line,
             pytest.raises(Unreachable, match="was lost"),
         ):
-            bench.bench(Console(), board.over(line.port), last=True)
+            bench.bench(board.over(line.port), last=True)
     finally:
         board.sh("rm /userdata/bench/zz.json")
     assert kept(board) == before
@@ -45,14 +45,14 @@ def test_connection_lost_while_measuring(board: Board) -> None:
                 threading.Timer(1.0, line.cut).start()
 
     over = replace(board.over(line.port), console=Cutting())
-    with line, pytest.raises(Unreachable, match="goes on there without us") as caught:
-        bench.bench(over.console, over, options=options)
+    with line, pytest.raises(Unreachable, match="keeps running there") as caught:
+        bench.bench(over, options=options)
     assert "--last" in (caught.value.hint or "")
     deadline = time.monotonic() + 240
     while len(board.sh("ls /userdata/bench").split()) == count:
-        assert time.monotonic() < deadline, board.sh("cat /tmp/npu-bench-remote.log")
+        assert time.monotonic() < deadline, board.sh("cat /tmp/npu-bench-ssh.log")
         time.sleep(2)
-    assert bench.bench(Console(), board.connection, last=True).result.outcome
+    assert bench.bench(board.connection, last=True).result.outcome
 
 
 def test_connection_lost_while_deploying(board: Board, tmp_path: Path) -> None:
@@ -66,9 +66,9 @@ def test_connection_lost_while_deploying(board: Board, tmp_path: Path) -> None:
             Line(board.connection.port, limit) as line,
             pytest.raises(Unreachable),
         ):
-            deploy.deploy(Console(), board.over(line.port), models={"colours": folder})
+            deploy.deploy(board.over(line.port), models={"colours": folder})
         assert board.sh(state) == before
-    deploy.deploy(Console(), board.connection, models={"colours": folder})
+    deploy.deploy(board.connection, models={"colours": folder})
     assert board.sh("ls /usr/share/pico-deploy").split() == ["previous"]
     deploy.undo(board.connection)
     assert board.sh(state) == before
