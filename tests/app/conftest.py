@@ -8,18 +8,16 @@ from pathlib import Path
 import pytest
 
 from pico_image.base.console import Console
-from pico_image.base.files import ROOT
 from pico_image.compile import libraries
 from pico_image.config import configuration
-from tests.app.build import cmake, host_build, need
-
-TOOLCHAIN = ROOT / "app/cmake/armv7-neon-gnueabihf.cmake"
+from tests.app.build import TOOLCHAIN, cmake, need
 
 
 @pytest.fixture(scope="session")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Programs for this machine, under the sanitizers."""
-    return host_build(tmp_path_factory.mktemp("app-host"))
+    need("gcc")
+    return cmake(tmp_path_factory.mktemp("app-host"), "-DPICO_TESTS=ON")
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.app import rknn_writer, tflite_writer
 from tests.app.pictures import encoded, scene
+from tests.support import rknn_writer, tflite_writer
 from tests.support.model_cards import CLASSES, model_folder
 
 FOUND = Path(__file__).parent / "fuzz"

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from tests.app.build import SANITIZER_ENV, SANITIZER_STATUS, need
-from tests.app.schema import validated
 from tests.support.model_cards import COLOURS, model_folder
+from tests.support.result_schema import validated
 
 CPU0 = "devices/system/cpu/cpu0/cpufreq"
 GOVERNOR = f"{CPU0}/scaling_governor"

@@ -16,8 +16,8 @@ import pytest
 from pico_image.base.console import Console
 from pico_image.config import configuration
 from pico_image.models import convert
-from tests.app.schema import validated
 from tests.support.arm import run_arm
+from tests.support.result_schema import validated
 
 pytestmark = [pytest.mark.qemu, pytest.mark.slow]
 

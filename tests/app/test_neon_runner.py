@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.app import tflite_writer
 from tests.app.pictures import encoded, photograph
-from tests.app.schema import validated
+from tests.support import tflite_writer
 from tests.support.arm import qemu, run_arm
 from tests.support.model_cards import CLASSES, COLOURS, model_folder, scores, softmax
+from tests.support.result_schema import validated
 
 pytestmark = pytest.mark.qemu
 
@@ -289,8 +288,7 @@ def test_interruption(arm: Path, folder: Path, tmp_path: Path, number: signal.Si
         text=True,
     )  # fmt: skip
     assert child.stderr is not None
-    child.stderr.readline()  # TensorFlow Lite's greeting: the model is loaded
-    time.sleep(0.5)
+    child.stderr.readline()  # TensorFlow Lite's greeting: the model is being loaded
     os.kill(child.pid, number)
     _, stderr = child.communicate(timeout=30)
     assert child.returncode == 130 and "interrupted" in stderr

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 
 from tests.app.build import SANITIZER_ENV, run
-from tests.app.schema import validated
 from tests.support.arm import CPUINFO, qemu
 from tests.support.model_cards import COLOURS, model_folder
+from tests.support.result_schema import validated
 
 pytestmark = pytest.mark.qemu
 
@@ -54,14 +54,15 @@ def models(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-def bench(host: Path, programs: Path, models: Path, *words: str | Path, **options: Any) -> Any:
+def bench(
+    host: Path, programs: Path, models: Path, *words: str | Path
+) -> subprocess.CompletedProcess[str]:
     output = models.parent / "results"
     return run(
         [
             *(host / "bench/npu-bench", "--programs", programs),
             *("--models", models, "--output", output, *words),
-        ],
-        **options,
+        ]
     )
 
 
@@ -329,6 +330,7 @@ def test_two_at_once(host: Path, models: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     try:
         while not (tmp_path / "slow/neon-runner.running").exists():
+            assert first.poll() is None
             time.sleep(0.05)
         second = bench(host, tmp_path / "slow", models)
         assert second.returncode == 2
@@ -344,7 +346,7 @@ def test_two_at_once(host: Path, models: Path, tmp_path: Path) -> None:
 def test_schema_refuses_what_it_should() -> None:
     import jsonschema
 
-    from tests.app.schema import SCHEMA
+    from tests.support.result_schema import SCHEMA
 
     validator = jsonschema.Draft202012Validator(SCHEMA)
     for broken in ({}, {"schema": "2.0", "kind": "bench"}, {"schema": "1.0", "kind": "bench"}):

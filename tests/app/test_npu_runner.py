@@ -14,14 +14,13 @@ from PIL import Image
 from pico_image.base.console import Console
 from pico_image.compile import libraries
 from pico_image.config import configuration
-from tests.app import rknn_writer
-from tests.app.build import cmake, need
-from tests.app.conftest import TOOLCHAIN
+from tests.app.build import TOOLCHAIN, cmake, need
 from tests.app.pictures import photograph, scene
-from tests.app.schema import validated
-from tests.app.tflite_writer import SCORE_SCALE
+from tests.support import rknn_writer
 from tests.support.arm import run_arm
 from tests.support.model_cards import CLASSES, COLOURS, model_folder, scores
+from tests.support.result_schema import validated
+from tests.support.tflite_writer import SCORE_SCALE
 
 pytestmark = pytest.mark.qemu
 

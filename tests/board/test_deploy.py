@@ -15,8 +15,8 @@ from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.board import compatibility, deploy
 from pico_image.board.ssh import Connection
-from tests.app import rknn_writer
 from tests.board.boards import Board
+from tests.support import rknn_writer
 from tests.support.model_cards import model_folder
 
 

@@ -28,8 +28,7 @@ from pico_image.config import configuration, kconfig, render
 from pico_image.image import access
 from pico_image.models import convert
 from tests.buildroot import internal, offline, toolchain
-from tests.support import arm
-from tests.toolchains import uclibc
+from tests.support import arm, uclibc
 
 MODEL = "efficientnet-lite0"
 BUILDS = ("glibc", "uclibc", "buildroot-uclibc", "prebuilt")

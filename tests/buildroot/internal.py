@@ -17,7 +17,7 @@ from pico_image import sources
 from pico_image.base.console import Console
 from pico_image.config.configuration import Config
 from tests.buildroot.pool import pool
-from tests.toolchains import uclibc
+from tests.support import uclibc
 
 M4 = pool("m4", "1.4.19", "m/m4/m4_1.4.19.orig.tar.xz",
           "63aede5c6d33b6d9b13511cd0be2cac046f2e70fd0a07aa9573a04a82783af96")  # fmt: skip

@@ -90,7 +90,7 @@ exec {base}/bin/arm-uclibc-{tool}{only} -isystem "$sysroot/usr/include" -L"$sysr
 
 
 def make_uclibc(root: Path, base: Path) -> Path:
-    """The same around the uClibc compiler of tests/toolchains/uclibc.py, for static programs."""
+    """The same around the uClibc compiler of tests/support/uclibc.py, for static programs."""
     (root / "bin").mkdir(parents=True)
     for tool, names in {"gcc": ("gcc", "cc", "cpp"), "g++": ("g++", "c++")}.items():
         for name in names:

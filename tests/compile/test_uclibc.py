@@ -1,6 +1,6 @@
 """What uClibc breaks in TensorFlow Lite's dependencies, and that each patch and flag mends it.
 
-With a toolchain put together from source packages (tests/toolchains/uclibc.py), in place of the
+With a toolchain put together from source packages (tests/support/uclibc.py), in place of the
 vendor's. Every case is run with our change and without it: one that mends nothing should go.
 
 The toolchain takes a few minutes of two cores the first time and is then kept in the cache, by its
@@ -20,8 +20,7 @@ from pico_image.base.errors import CommandError
 from pico_image.compile import libraries
 from pico_image.compile.toolchain import Toolchain, cmake_build, unpack_patched
 from pico_image.config.configuration import load
-from tests.support import arm
-from tests.toolchains import uclibc
+from tests.support import arm, uclibc
 
 pytestmark = [pytest.mark.slow, pytest.mark.qemu]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pico_image.base.files import ROOT
-from tests.app.schema import validated
+from tests.support.result_schema import validated
 
 pytestmark = [pytest.mark.qemu, pytest.mark.slow]
 

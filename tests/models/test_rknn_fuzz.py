@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pico_image.base.errors import UserError
 from pico_image.models.worker import rknn_file
-from tests.app import rknn_writer
+from tests.support import rknn_writer
 
 #: A fixed budget, the same examples in every run.
 FIXED = settings(max_examples=400)

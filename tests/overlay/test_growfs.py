@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from pico_image.base.files import ROOT
 from pico_image.card.env import env_image, layout_of, read_env
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.target import boot_variables
-from tests.card import helpers
 
 SCRIPT = ROOT / "board/luckfox-pico/overlay/etc/init.d/S19growfs"
 STOCK = (
@@ -20,6 +20,13 @@ STOCK = (
 )
 APPLETS = ("cat", "cmp", "dd", "grep", "gzip", "mkdir", "rm", "sed", "tr", "wc")
 CARD = 31914983424  # a "32 GB" card
+
+
+def busybox() -> str:
+    path = shutil.which("busybox")
+    if path is None:
+        pytest.skip("busybox is not installed")
+    return path
 
 
 class Board:
@@ -39,9 +46,8 @@ class Board:
         (blocks / f"{name}" / "size").write_text(f"{card // 512}\n")
         for sub in ("dev", "proc", "tmp", "bin"):
             (folder / sub).mkdir()
-        busybox = helpers.tool("busybox", "busybox")
         for applet in APPLETS:
-            (folder / "bin" / applet).symlink_to(busybox)
+            (folder / "bin" / applet).symlink_to(busybox())
         self.env = folder / "dev" / f"{name}p1"
         self.env.write_bytes(env_image(self.variables))
         self.set_cmdline(more)
@@ -54,7 +60,7 @@ class Board:
         console = self.folder / "dev/console"
         console.write_text("")
         done = subprocess.run(
-            [helpers.tool("busybox", "busybox"), "ash", SCRIPT, argument],
+            [busybox(), "ash", SCRIPT, argument],
             env={"PATH": f"{self.folder}/bin", "GROWFS_ROOT": str(self.folder)},
             capture_output=True,
             text=True,
@@ -148,5 +154,4 @@ def test_another_root_is_left_alone(tmp_path: Path) -> None:
 def test_what_ships_is_executable_and_clean() -> None:
     """The vendor's rsync keeps exec bits only where the file has one (facts, section 1)."""
     assert os.access(SCRIPT, os.X_OK)
-    busybox = helpers.tool("busybox", "busybox")
-    subprocess.run([busybox, "ash", "-n", SCRIPT], check=True)
+    subprocess.run([busybox(), "ash", "-n", SCRIPT], check=True)

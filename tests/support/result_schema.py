@@ -7,9 +7,9 @@ from typing import Any
 
 import jsonschema
 
-from tests.app.build import APP
+from pico_image.base.files import ROOT
 
-SCHEMA = json.loads((APP / "bench/result.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((ROOT / "app/bench/result.schema.json").read_text(encoding="utf-8"))
 
 
 def validated(text: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from tests.app import tflite_writer
+from tests.support import tflite_writer
 
 
 def rknn(

@@ -35,7 +35,7 @@ EMPTY = ("m", "pthread", "dl", "rt", "util", "crypt")
 
 WRAPPER = """\
 #!/bin/sh
-# Made by tests/toolchains/uclibc.py: {real} with the headers and libraries of uClibc.
+# Made by tests/support/uclibc.py: {real} with the headers and libraries of uClibc.
 root=$(dirname "$(dirname "$(readlink -f "$0")")")
 exec {real} -nostdinc {cxx} -isystem {include} -isystem "$root/usr/include" \\
     -fno-pie -no-pie -static -specs="$root/uclibc.specs" -B"$root/usr/lib" -L"$root/usr/lib" "$@"
