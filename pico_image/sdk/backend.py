@@ -25,7 +25,7 @@ from pico_image.config.target import Target
 from pico_image.engine import run, volumes
 from pico_image.engine.client import Engine
 from pico_image.models import convert
-from pico_image.sdk import stages
+from pico_image.sdk import log, stages
 from pico_image.sdk.inputs import Stage, stage_key
 from pico_image.sdk.workspace import Options, Prepared, bring_sdk, check, origin_of, prepared
 
@@ -297,4 +297,4 @@ def fetch(
                 what="download the sources", on_line=follow,
             )  # fmt: skip
         if ended.status != 0:
-            raise stages.explained("download the sources", ended, lines, console.log_path)
+            raise log.explain("download the sources", ended, lines, console.log_path)

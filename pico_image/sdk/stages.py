@@ -7,15 +7,14 @@ import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pico_image.base.console import Console, Progress
-from pico_image.base.errors import CommandError, UserError
+from pico_image.base.errors import UserError
 from pico_image.engine import run as container_run
 from pico_image.engine.client import Container, Engine, Mount
 from pico_image.engine.volumes import Entry, Volume
-from pico_image.sdk import buildroot_log, failures
+from pico_image.sdk import log
 from pico_image.sdk.checkout import NO_SPACE, no_space
 from pico_image.sdk.inputs import Inputs, Stage, rootfs_actions, stage_key
 
@@ -87,12 +86,10 @@ def read_states(site: Site) -> States:
     """From the build volume; what cannot be read counts as cut off with unknown inputs."""
     files = site.files.read_all("states")
     states = {stage: _state(files.get(f"{stage.value}.json")) for stage in Stage}
-    log = files.get("build-time.log", b"").decode(errors="replace")
+    times = log.timings(files.get("build-time.log", b"").decode(errors="replace"))
     commit = files.get("commit", b"")
     packages = files.get("packages.info", b"").decode(errors="replace")
-    return States(
-        states, buildroot_log.timings(log), commit.decode(errors="replace").strip(), packages
-    )
+    return States(states, times, commit.decode(errors="replace").strip(), packages)
 
 
 def _state(text: bytes | None) -> State:
@@ -184,7 +181,7 @@ def run_stage(
 ) -> None:
     """Run one stage. Raises UserError with the lines that tell why, and the remedy if known."""
     lines: deque[str] = deque(maxlen=2000)
-    follower = buildroot_log.Follower(seconds)
+    follower = log.Follower(seconds)
     run = json.dumps({"key": stage_key(inputs), "inputs": inputs}, sort_keys=True)
     if todo:
         console.log(f"{stage.value}: first {' '.join(todo)}")
@@ -210,14 +207,14 @@ def run_stage(
         return
     if ended.status == NO_SPACE and any(line.startswith("@free ") for line in lines):
         raise no_space(list(lines), need_bytes)
-    known = _recognised(ended, list(lines))
+    known = log.recognise(ended, list(lines))
     if known is not None and known.leaves_cut_files:
         # The script could tell only that build.sh failed; the next run must not go on from it.
         content = f'{{"state": "begun", "outputs": {{}}, "run": {run}}}\n'.encode()
         with contextlib.suppress(UserError):
             site.files.put({f"{stage.value}.json": Entry(content)}, "states")
     package = f", package {follower.failed_package}" if follower.failed_package else ""
-    raise explained(
+    raise log.explain(
         f"stage {stage.value}{package}",
         ended,
         list(lines),
@@ -229,34 +226,12 @@ def run_stage(
 def _follow(
     line: str,
     lines: deque[str],
-    follower: buildroot_log.Follower,
+    follower: log.Follower,
     stage: Stage,
     bar: Progress,
 ) -> None:
-    if not line.startswith(buildroot_log.ORDER):
+    if not line.startswith(log.ORDER):
         lines.append(line)
     follower.feed(line)
     headline = follower.headline() if stage is Stage.ROOTFS else ""
     bar.note(f"{headline}  |  {follower.last}" if headline else follower.last)
-
-
-def _recognised(ended: container_run.Ended, lines: Sequence[str]) -> failures.Failure | None:
-    if ended.out_of_memory:
-        return next(known for known in failures.KNOWN if known.name == "out-of-memory")
-    return failures.recognise(lines)
-
-
-def explained(
-    what: str,
-    ended: container_run.Ended,
-    lines: Sequence[str],
-    log: Path | None,
-    *,
-    hint: str | None = None,
-) -> CommandError:
-    """The error for a program of the SDK that failed: telling lines, log, remedy if known."""
-    known = _recognised(ended, lines)
-    if known is None:
-        hint = container_run.killed(ended.status) or hint
-    tail = "\n".join(buildroot_log.relevant(list(lines)))
-    return CommandError(what, ended.status, tail, log, hint=known.remedy if known else hint)

@@ -1,12 +1,14 @@
-"""What is read out of Buildroot's output."""
+"""What the output of a build tells."""
 
 from __future__ import annotations
 
 import pytest
 
-from pico_image.sdk import failures
-from pico_image.sdk.buildroot_log import Follower, plain, relevant, timings
+from pico_image.engine.run import Ended
+from pico_image.sdk import log
+from pico_image.sdk.log import Follower, plain, relevant, timings
 
+FAILED = Ended(2, False)
 LOG = """\
 1700000000.000000000:start:extract             : zlib
 1700000001.500000000:end  :extract             : zlib
@@ -79,11 +81,37 @@ def test_relevant_lines_begin_at_the_first_that_tells() -> None:
     assert relevant(["a", "", "b"]) == ["a", "b"]
 
 
+#: CMake 3.25 and Buildroot's make, with a probe for each of 12 functions before the error.
+CMAKE = [
+    "-- The C compiler identification is GNU 8.3.0",
+    "-- Looking for pthread.h - not found",
+    "-- Could NOT find PkgConfig (missing: PKG_CONFIG_EXECUTABLE)",
+    *(f"-- Looking for function_{number} - not found" for number in range(12)),
+    "/b/host/bin/arm-gcc -Wall -Werror -c probe.c",
+    "-- Performing Test HAVE_ERROR - Failed",
+    "CMake Error at CMakeLists.txt:41 (find_package):",
+    '  By not providing "FindJPEG.cmake" in CMAKE_MODULE_PATH this project has',
+    "  asked CMake to find a package configuration file provided by JPEG.",
+    "-- Configuring incomplete, errors occurred!",
+    'See also "/b/output/build/image-libraries-1/CMakeFiles/CMakeOutput.log".',
+    "make[1]: *** [package/pkg-generic.mk:273: /b/output/build/x-1/.stamp_configured] Error 1",
+]
+
+
+def test_a_probe_that_finds_nothing_is_no_failure() -> None:
+    shown = relevant(CMAKE)
+    assert "CMake Error at CMakeLists.txt:41 (find_package):" in shown
+    assert shown[-1].endswith("Error 1")
+    assert "-- Looking for pthread.h - not found" not in shown
+    # Without an error of its own, make's last words are what is left.
+    assert relevant([*CMAKE[:15], CMAKE[-1]])[-1] == CMAKE[-1]
+
+
 def test_colours_are_taken_off() -> None:
     assert plain("\x1b[7m>>> a 1 Building\x1b[27m\x1b(B") == ">>> a 1 Building"
 
 
-#: Lines as they were met: in the SDK's tracker (numbers in sdk_failures), in Buildroot, in GCC.
+#: Lines as they were met: in the SDK's tracker (numbers in log.py), in Buildroot, in GCC.
 MET = {
     "disk-full": "tar: ./usr/lib: Cannot write: No space left on device",
     "out-of-memory": "arm-gcc: fatal error: Killed signal terminated program cc1plus",
@@ -104,12 +132,12 @@ MET = {
 }
 
 
-@pytest.mark.parametrize("name", [failure.name for failure in failures.KNOWN])
+@pytest.mark.parametrize("name", [failure.name for failure in log.KNOWN])
 def test_known_failures(name: str) -> None:
-    found = failures.recognise(["CC a.o", MET[name], "make: *** [x] Error 1"])
+    found = log.recognise(FAILED, ["CC a.o", MET[name], "make: *** [x] Error 1"])
     assert found is not None and found.name == name
     assert len(found.remedy) > 30
 
 
 def test_nothing_is_recognised_in_a_plain_failure() -> None:
-    assert failures.recognise(["x.c:1: error: expected ';'", "make: *** [x] Error 1"]) is None
+    assert log.recognise(FAILED, ["x.c:1: error: expected ';'", "make: *** [x] Error 1"]) is None

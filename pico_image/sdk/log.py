@@ -1,0 +1,302 @@
+"""What the output of a build tells: package n of total, time left, why it failed, what to do.
+
+Sources: Buildroot's manual (``show-build-order``; ``build-time.log``: one line
+``SECONDS:start|end:STEP: PACKAGE`` for each step) and its MESSAGE macro (``>>> NAME VERSION STEP``,
+bold when a terminal is known). Issue numbers are those of the SDK's own tracker.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pico_image.base.errors import CommandError
+from pico_image.engine.run import Ended, killed
+
+#: Lines of our own script: the order of the packages, one a line.
+ORDER = "@order "
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|\(B|\][^\x07]*\x07)")
+_MESSAGE = re.compile(r"^>>> +(?P<rest>\S.*)$")
+_PACKAGE = re.compile(r"^(?P<name>[a-z0-9][a-z0-9._+-]*) (?P<version>\S+) (?P<step>[A-Z].*)$")
+#: A package without a version prints two spaces.
+_UNVERSIONED = re.compile(r"^(?P<name>[a-z0-9][a-z0-9._+-]*)  (?P<step>[A-Z].*)$")
+_TIMING = re.compile(r"^(?P<at>\d+\.\d+):(?P<edge>start|end) *:(?P<step>[^:]*): (?P<name>\S+)$")
+#: make's own last words: ``make[1]: *** [package/pkg-generic.mk:293: .../output/build/NAME-V/...``
+_MAKE_ERROR = re.compile(r"\*\*\* \[.*?/output/build/(?P<folder>[^/\]]+)/\.stamp_(?P<step>\w+)\]")
+#: Lines that belong to a failure, as compilers, CMake, make, ld and configure write them. Not
+#: -Werror in a compiler's command line.
+_TELLING = re.compile(
+    r"(?<![-\w])error[: ]|\*\*\*|fatal:|undefined reference|No such file|cannot find|not found|"
+    r"Killed|No space left|FAILED|Permission denied",
+    re.IGNORECASE,
+)
+#: Probes of CMake, configure and Meson: "not found" is an ordinary answer there.
+_PROBE = re.compile(
+    r"-- |checking |configure: (?!error)|(Header|Program|Library|Run-time dependency|Checking) "
+)
+#: Lines that explain a failure, at most.
+RELEVANT_LINES = 15
+
+#: Seconds that a package is taken to last before it was ever timed.
+UNKNOWN_SECONDS = 10.0
+
+
+def plain(line: str) -> str:
+    """The line without terminal colours."""
+    return _ESCAPES.sub("", line).rstrip()
+
+
+def timings(text: str) -> dict[str, float]:
+    """Seconds by package from a ``build-time.log``; the last build of each counts."""
+    begun: dict[tuple[str, str], float] = {}
+    steps: dict[str, dict[str, float]] = defaultdict(dict)
+    for line in text.splitlines():
+        match = _TIMING.match(line)
+        if not match:
+            continue
+        key = (match["name"], match["step"].strip())
+        if match["edge"] == "start":
+            begun[key] = float(match["at"])
+        elif key in begun:
+            steps[key[0]][key[1]] = float(match["at"]) - begun.pop(key)
+    return {name: sum(parts.values()) for name, parts in steps.items()}
+
+
+class Follower:
+    """Reads Buildroot's output line by line and knows how far it is."""
+
+    def __init__(self, past: Mapping[str, float] | None = None) -> None:
+        self._past = dict(past or {})
+        self._order: list[str] = []
+        self._seen: list[str] = []
+        self._began: dict[str, float] = {}
+        self._building = False
+        self.package = ""
+        self.step = ""
+        self.failed_package = ""
+        self.last = ""
+
+    def feed(self, line: str, now: float | None = None) -> None:
+        """Take one line of output."""
+        if line.startswith(ORDER):
+            name = line[len(ORDER) :].strip()
+            if name and name not in self._order:
+                self._order.append(name)
+            return
+        text = plain(line)
+        if text:
+            self.last = text
+        if error := _MAKE_ERROR.search(text):
+            self.failed_package = self.failed_package or error["folder"]
+            return
+        message = _MESSAGE.match(text)
+        if not message:
+            return
+        match = _PACKAGE.match(message["rest"]) or _UNVERSIONED.match(message["rest"])
+        if not match:
+            self.package, self.step = "", message["rest"]
+            return
+        self.package, self.step = match["name"], match["step"]
+        # `make source` runs through all packages first: downloading is not building.
+        self._building = not self.step.startswith("Downloading")
+        if self._building and self.package not in self._began:
+            self._began[self.package] = time.monotonic() if now is None else now
+            self._seen.append(self.package)
+
+    @property
+    def done(self) -> int:
+        """Packages begun in this run, the current one included."""
+        return len(self._seen)
+
+    @property
+    def total(self) -> int:
+        """Packages of this run, 0 while not known.
+
+        The order holds all packages; those before the first one seen were built by earlier runs.
+        """
+        return len(self._remaining(include_seen=True))
+
+    def _remaining(self, *, include_seen: bool) -> list[str]:
+        if not self._order:
+            return []
+        if not self._seen:
+            return list(self._order) if include_seen else []
+        indices = [self._order.index(name) for name in self._seen if name in self._order]
+        if not indices:
+            return list(self._order)
+        later = self._order[max(indices) + 1 :]
+        return [*self._seen, *later] if include_seen else later
+
+    def seconds_left(self, now: float | None = None) -> float | None:
+        """Estimate from earlier timings of these packages; None while there is nothing to go by."""
+        if not self._order or not self._seen or not self._past:
+            return None
+        moment = time.monotonic() if now is None else now
+        current = self._seen[-1]
+        spent = moment - self._began[current]
+        left = max(0.0, self._past.get(current, UNKNOWN_SECONDS) - spent)
+        return left + sum(
+            self._past.get(name, UNKNOWN_SECONDS) for name in self._remaining(include_seen=False)
+        )
+
+    def headline(self, now: float | None = None) -> str:
+        """``package 12 of 83, 9 min left: openssh, Building``."""
+        if not self.package:
+            return self.step
+        if self.step.startswith("Downloading"):
+            return f"downloading {self.package}"
+        count = f"package {self.done} of {self.total}" if self.total else f"package {self.done}"
+        left = self.seconds_left(now)
+        time_left = "" if left is None else f", {_duration(left)} left"
+        return f"{count}{time_left}: {self.package}, {self.step}"
+
+
+def relevant(lines: Sequence[str]) -> list[str]:
+    """The lines that explain a failure: from the first telling one of the last 200."""
+    plain_lines = [text for line in lines if (text := plain(line)) and not line.startswith("@")]
+    window = plain_lines[-200:]
+    for index, line in enumerate(window):
+        if _TELLING.search(line) and not _PROBE.match(line):
+            tail = window[max(0, index - 3) :]
+            if len(tail) <= RELEVANT_LINES:
+                return tail
+            return [*tail[: RELEVANT_LINES - 4], "...", *tail[-3:]]
+    return window[-RELEVANT_LINES:]
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failure that was seen before."""
+
+    name: str
+    pattern: re.Pattern[str]
+    remedy: str
+    #: Files may have been left cut short, so the stage must not be continued as it is.
+    leaves_cut_files: bool = False
+
+
+def _known(name: str, pattern: str, remedy: str, *, cut: bool = False) -> Failure:
+    return Failure(name, re.compile(pattern, re.IGNORECASE), remedy, cut)
+
+
+KNOWN = (
+    _known(
+        "disk-full",
+        r"No space left on device|Disk quota exceeded",
+        "the engine's disk is full: free some (`docker system df` tells where it went, `invoke "
+        "clean --level volumes` removes our volumes), then run the same command again",
+        cut=True,
+    ),
+    _known(
+        "out-of-memory",
+        r"fatal error: Killed signal|\bKilled\b.*(cc1|cc1plus|ld|collect2)|"
+        r"internal compiler error: Killed|virtual memory exhausted|Cannot allocate memory",
+        "a compiler ran out of memory: use fewer jobs (`--jobs 2`), or give the engine more memory",
+        cut=True,
+    ),
+    _known(
+        "dropped-symbol",
+        r"BR2_\w+ was asked to be .*, is ",
+        "Buildroot does not take what the variant asks for, as told above with file and line: "
+        "mend that line (`invoke menuconfig` shows what there is and prints lines for the file)",
+    ),
+    _known(
+        "npu-models",
+        r"npu-models: .* is missing",
+        "a model has not been converted: run `invoke convert-models`, then this again",
+    ),
+    _known(
+        "wrong-hash",
+        r"has wrong sha(256|512|1) hash|wrong sha256",
+        "a download does not have the content that its package states: remove that file from the "
+        "downloads (`invoke shell`, then look in /cache/dl), and see whether a proxy changes files",
+    ),
+    _known(
+        "download",
+        r"Could not resolve host|Temporary failure in name resolution|Connection timed out|"
+        r"unable to resolve host|Network is unreachable|Connection refused|"
+        r"\.stamp_downloaded\].*Error",
+        "a source could not be downloaded: check the engine's network and proxy (http_proxy is "
+        "handed on); what was downloaded is kept, so run the same command again; `invoke fetch` "
+        "downloads everything without building",
+    ),
+    _known(
+        "case-insensitive",
+        r"No rule to make target '?net/netfilter/xt_",
+        "the SDK lies on a file system that takes xt_DSCP.c and xt_dscp.c for one file (a Mac's or "
+        "Windows folder): keep the engine's volumes on a Linux file system",
+    ),
+    _known(
+        "path-with-spaces",
+        r"Your PATH contains spaces",
+        "PATH has spaces or tabs, which Buildroot refuses (issue 312); on WSL set "
+        "appendWindowsPath=false in /etc/wsl.conf; in our container PATH is clean, so see what "
+        "`invoke shell` shows",
+    ),
+    _known(
+        "no-rootfs",
+        r"Not found rootfs tarball|Build rootfs is not yet complete|no rootfs archive",
+        "the firmware stage needs the rootfs stage's result (issue 71): run with --from rootfs",
+    ),
+    _known(
+        "sshd-config",
+        r"etc/ssh/sshd_config.*No such file",
+        "this SDK copies OpenSSH's configuration without asking (issue 190): use the SDK at the "
+        "pin in configs/sources.yml, or select BR2_PACKAGE_OPENSSH",
+    ),
+    _known(
+        "libiconv",
+        r"undefined reference to [`']?libiconv",
+        "a host library found another libiconv (issue 186, met with mc): leave out the package "
+        "that brought host-libglib2 in, or build with --force in a fresh volume",
+    ),
+    _known(
+        "fakeroot",
+        r"fakeroot.*Function not implemented|semop.*Function not implemented",
+        "fakeroot needs System V semaphores, which WSL 1 lacks (issue 47): convert the "
+        "distribution to WSL 2",
+    ),
+    _known(
+        "wrong-architecture",
+        r"Exec format error|qemu-x86_64.*(fault|Could not open)|rosetta error",
+        "the toolchain has x86-64 programs only: build on an x86-64 engine (`docker context`)",
+    ),
+    _known(
+        "menu",
+        r"Which would you like\?|You're building on Linux.*Lunch menu|Please Select an option|"
+        r"BoardConfig.*not found",
+        "build.sh did not find its .BoardConfig.mk link and went to its menu: run with --from "
+        "uboot; if it comes again, this SDK is not the one at the pin",
+    ),
+    _known(
+        "configure-as-root",
+        r"you should not run configure as root",
+        "FORCE_UNSAFE_CONFIGURE=1 did not reach a configure script: please report the log",
+    ),
+)
+
+
+def recognise(ended: Ended, lines: Sequence[str]) -> Failure | None:
+    """The known failure that the engine reports or the last lines show, or None."""
+    if ended.out_of_memory:
+        return next(known for known in KNOWN if known.name == "out-of-memory")
+    text = "\n".join(plain(line) for line in lines[-300:])
+    return next((failure for failure in KNOWN if failure.pattern.search(text)), None)
+
+
+def explain(
+    what: str, ended: Ended, lines: Sequence[str], log: Path | None, *, hint: str | None = None
+) -> CommandError:
+    """The error for a program of the SDK that failed: telling lines, log, remedy if known."""
+    known = recognise(ended, lines)
+    remedy = known.remedy if known is not None else killed(ended.status) or hint
+    return CommandError(what, ended.status, "\n".join(relevant(lines)), log, hint=remedy)
