@@ -49,14 +49,41 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+#: What is expensive to make is made in one worker: all tests that use such a fixture run there.
+SHARED = ("engine_process", "board")
+#: Groups that take minutes, the longest first; TensorFlow Lite's before them, as the first to use
+#: it compiles it for ten minutes where the cache is empty.
+FIRST = (
+    "compile/test_arm.py",
+    "engine_process",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the long proofs unless PICO_PROOFS=1."""
-    if os.environ.get("PICO_PROOFS") == "1":
-        return
-    left = [item for item in items if item.path.as_posix().endswith(PROOFS)]
-    if left:
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if not item.path.as_posix().endswith(PROOFS)]
+    """Deselect the long proofs unless PICO_PROOFS=1; put together what one worker runs."""
+    if os.environ.get("PICO_PROOFS") != "1":
+        left = [item for item in items if item.path.as_posix().endswith(PROOFS)]
+        if left:
+            config.hook.pytest_deselected(items=left)
+            items[:] = [item for item in items if not item.path.as_posix().endswith(PROOFS)]
+    if hasattr(config, "workerinput"):  # a worker of pytest-xdist
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+        items.sort(key=_place)
+
+
+def _group(item: pytest.Item) -> str:
+    """The shared fixture that a test uses, or its file."""
+    used = getattr(item, "fixturenames", ())
+    file = item.path.relative_to(item.config.rootpath / "tests").as_posix()
+    return next((name for name in SHARED if name in used), file)
+
+
+def _place(item: pytest.Item) -> int:
+    """Where the test's group stands in the queue: one that is long and last is waited for."""
+    group = _group(item)
+    return FIRST.index(group) if group in FIRST else len(FIRST)
 
 
 Keep = Callable[..., Path]

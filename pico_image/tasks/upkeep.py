@@ -49,7 +49,9 @@ def test(context: Context, keyword: str = "", level: str = "full") -> None:
     """Run the test suite."""
     if level not in ("fast", "full", "proofs"):
         raise UserError(f"unknown level {level!r}", hint="allowed: fast, full, proofs")
-    words = [sys.executable, "-m", "pytest"]
+    # One worker a core; tests/conftest.py says what stays together and what comes first.
+    words = [sys.executable, "-m", "pytest", "-n", "auto", "--dist", "loadgroup"]
+    words += ["--no-loadscope-reorder"]
     if keyword:
         words += ["-k", keyword]
     if level == "fast":

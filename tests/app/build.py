@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pico_image.base.files import ROOT
+from pico_image.base.cache import build_once
+from pico_image.base.files import ROOT, sha256_file, sha256_tree
 
 APP = ROOT / "app"
 TOOLCHAIN = APP / "cmake/armv7-neon-gnueabihf.cmake"
@@ -42,10 +43,32 @@ def cmake(folder: Path, *options: str) -> Path:
     return folder
 
 
+def kept_build(name: str, *options: str, needs: str = "gcc") -> Path:
+    """``cmake`` in the cache, once for each state of app/, options, compiler and system packages.
+
+    Workers share it, and a run with nothing changed compiles nothing. What was compiled stays
+    where CMake put it; the folder itself can be built in no more, for it has been renamed.
+    """
+    need(needs)
+    packages = Path("/var/lib/dpkg/status")
+    inputs = {
+        "app": (str(APP), sha256_tree([APP])),
+        "options": options,
+        "recipe": sha256_file(Path(__file__)),
+        "compiler": subprocess.check_output([needs, "--version"], text=True),
+        "system": sha256_file(packages) if packages.exists() else "",
+    }
+
+    def build(folder: Path) -> None:
+        cmake(folder, *options)
+        for objects in list(folder.rglob("CMakeFiles")):
+            shutil.rmtree(objects, ignore_errors=True)  # one may lie in another
+
+    return build_once(f"test-{name}", inputs, build)
+
+
 def run(
-    command: Sequence[str | Path],
-    *,
-    timeout: float = 120,
+    command: Sequence[str | Path], *, timeout: float = 1200
 ) -> subprocess.CompletedProcess[str]:
     """Run a program built with sanitizers; a finding of theirs fails the test."""
     done = subprocess.run(

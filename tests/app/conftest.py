@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,31 +9,25 @@ import pytest
 from pico_image.base.console import Console
 from pico_image.compile import libraries
 from pico_image.config import configuration
-from tests.app.build import TOOLCHAIN, cmake, need
+from tests.app.build import TOOLCHAIN, kept_build, need
 
 
 @pytest.fixture(scope="session")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Programs for this machine, under the sanitizers."""
-    need("gcc")
-    return cmake(tmp_path_factory.mktemp("app-host"), "-DPICO_TESTS=ON")
+def host() -> Path:
+    """npu-bench, the unit tests and picture-tool for this machine, under ASan and UBSan."""
+    return kept_build("app-host", "-DPICO_TESTS=ON")
 
 
 @pytest.fixture(scope="session")
-def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Programs for the board and the tests' tools beside them, as CMake builds them.
-
-    ``PICO_TEST_TFLITE`` may name a TensorFlow Lite prefix, so that work on app/ need not wait
-    ten minutes for the library.
-    """
-    need("arm-linux-gnueabihf-gcc", "qemu-arm")
+def arm() -> Path:
+    """Programs for the board and the tests' tools beside them, as CMake builds them."""
+    need("qemu-arm")
     console, settings = Console(), configuration.load()
-    given = os.environ.get("PICO_TEST_TFLITE")
-    tflite = Path(given) if given else libraries.tflite(console, settings)
-    return cmake(
-        tmp_path_factory.mktemp("app-arm"),
+    return kept_build(
+        "app-arm",
         f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN}",
-        f"-DTFLITE_PREFIX={tflite}",
+        f"-DTFLITE_PREFIX={libraries.tflite(console, settings)}",
         f"-DIMAGE_LIBS_PREFIX={libraries.image_libraries(console, settings)}",
         "-DPICO_TOOLS=ON",
+        needs="arm-linux-gnueabihf-gcc",
     )

@@ -148,7 +148,7 @@ class Rig:
             env={**os.environ, **SANITIZER_ENV},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=1200,
         )
         assert done.returncode not in (SANITIZER_STATUS, 130), done.stderr[-4000:]
         assert done.returncode >= 0, done.stderr[-4000:]
@@ -287,7 +287,7 @@ def test_governor_comes_back_after_a_failure(rig: Rig) -> None:
 
 
 def until(true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not true():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
@@ -308,7 +308,7 @@ def name_of(process: Path) -> str:
 def test_governor_comes_back_after(rig: Rig, signals: tuple[str, ...]) -> None:
     """Also where no handler runs; and no runner goes on beside the next benchmark."""
     rig.runner(
-        f"echo $$ >{rig.folder}/pid; mv {rig.folder}/pid {rig.folder}/running; exec sleep 90"
+        f"echo $$ >{rig.folder}/pid; mv {rig.folder}/pid {rig.folder}/running; exec sleep 900"
     )
     bench = rig.start()
     try:
@@ -316,7 +316,7 @@ def test_governor_comes_back_after(rig: Rig, signals: tuple[str, ...]) -> None:
         assert rig.governor() == "performance"
         for name in signals:
             bench.send_signal(getattr(signal, name))
-        stdout, _ = bench.communicate(timeout=60)
+        stdout, _ = bench.communicate(timeout=300)
     finally:
         bench.kill()
         bench.wait()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pico_image.base.files import output_dir
-from tests.app.build import cmake, need, run
+from tests.app.build import kept_build, run
 from tests.app.fuzz_seeds import FOUND, write_corpus
 
 #: Executions in CI: about ten seconds each on an idle core.
@@ -29,11 +29,9 @@ LONG_SECONDS = 1200
 
 
 @pytest.fixture(scope="module")
-def fuzz(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    need("clang")
-    folder = tmp_path_factory.mktemp("fuzz-build")
+def fuzz() -> Path:
     options = ("-DPICO_FUZZ=ON", "-DPICO_BENCH=OFF", "-DCMAKE_C_COMPILER=clang")
-    return cmake(folder, *options) / "fuzz"
+    return kept_build("app-fuzz", *options, needs="clang") / "fuzz"
 
 
 def test_every_finding_belongs_to_a_target() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.app.build import cmake, run
+from tests.app.build import kept_build, run
 from tests.app.pictures import encoded, expected, photograph, save, scene
 
 Array = np.ndarray[Any, Any]
@@ -183,7 +183,7 @@ def test_one_pixel_and_very_wide(host: Path, tmp_path: Path) -> None:
 
 def test_80_million_pixels_need_little_memory(host: Path, tmp_path: Path) -> None:
     """240 MB of RGB in 40 MB of address space, without the sanitizers that take more."""
-    plain = cmake(tmp_path / "plain", "-DPICO_BENCH=OFF", "-DPICO_TOOLS=ON")
+    plain = kept_build("app-plain", "-DPICO_BENCH=OFF", "-DPICO_TOOLS=ON")
     path = save(Image.new("L", (20000, 4000), 128), tmp_path / "huge.jpg", quality=30)
 
     def limit() -> None:

@@ -232,10 +232,8 @@ def test_the_second_names_the_first_and_a_killed_holder_frees_the_lock(tmp_path:
             pass
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-    began = time.monotonic()
     with files.locked(lock, "the thing", wait=False):
         pass
-    assert time.monotonic() - began < 5
 
 
 USER = (

@@ -160,7 +160,7 @@ def _kill_machine(child: Child, place: Path, moment: float) -> bool:
 
 def _nothing_runs(place: Path) -> None:
     """The kernel ends QEMU with its parent; a busy machine takes a moment for it."""
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 300
     while machines(place):
         assert time.monotonic() < give_up, "QEMU goes on without its owner"
         time.sleep(0.05)

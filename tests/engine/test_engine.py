@@ -26,7 +26,7 @@ from pico_image.engine.client import Container, Engine, EngineLost, Mount
 from pico_image.engine.volumes import Entry, Volume
 from tests.support.sdk_stand_in import base_image, fake_engine, registry
 from tests.support.sdk_stand_in import engine as engines
-from tests.support.sdk_stand_in.fixtures import BASE
+from tests.support.sdk_stand_in.fixtures import BASE, SOON
 
 OWNER = "pico-test"
 #: The SDK for Python leaves the sockets of failed connections to the garbage collector.
@@ -280,7 +280,7 @@ def test_termination_acts_like_an_interrupt(engine: Engine, console: Console) ->
                 what="sleep",
                 on_line=end,
             )
-        assert time.monotonic() - began[0] < 10
+        assert time.monotonic() - began[0] < SOON
         assert engine.client.containers.list(all=True, ignore_removed=True) == []
 
 
@@ -297,7 +297,7 @@ def test_engine_that_hangs_is_noticed(
         began.append(time.monotonic())
         engine_process.freeze()
 
-    thaw = threading.Timer(60, engine_process.thaw)
+    thaw = threading.Timer(2 * SOON, engine_process.thaw)
     thaw.start()
     try:
         with pytest.raises(EngineLost):
@@ -308,8 +308,8 @@ def test_engine_that_hangs_is_noticed(
                 what="sleep",
                 on_line=freeze,
             )
-        # Noticed within 9 s; two attempts of 4 s to remove the container follow.
-        assert time.monotonic() - began[0] < 25
+        # On an idle machine: noticed within 9 s; two attempts of 4 s to remove it follow.
+        assert time.monotonic() - began[0] < SOON
     finally:
         thaw.cancel()
         engine_process.thaw()

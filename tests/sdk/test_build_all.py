@@ -25,7 +25,7 @@ from pico_image.image.build import Login
 from tests.sdk.conftest import VARIANT, Project, result
 from tests.sdk.test_sdk_faults import interruptible, running, second_engine
 from tests.support.sdk_stand_in import engine as engines
-from tests.support.sdk_stand_in.fixtures import BASE
+from tests.support.sdk_stand_in.fixtures import BASE, SOON
 
 pytestmark = pytest.mark.docker
 __all__ = ["interruptible", "second_engine"]
@@ -163,7 +163,7 @@ def test_interrupted_matrix_stops_on_both_engines(
         finally:
             watcher.join()
         assert moments, "the two never hung at the same time"
-        assert ended - moments[0] < 10
+        assert ended - moments[0] < SOON
         assert [running(engine) for engine in both_engines] == [[], []]
         say(both_engines, "")
     done = build.build_all(

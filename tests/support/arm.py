@@ -39,7 +39,7 @@ def run_arm(
     qemu_options: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    timeout: float = 300,
+    timeout: float = 1500,
     input: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``command`` (an ARM ELF and its arguments) and return what it did; never raises on exit.

@@ -34,7 +34,7 @@ PORTS = (
 )
 
 
-def banner(port: int, seconds: float = 10.0) -> bytes | None:
+def banner(port: int, seconds: float = 60.0) -> bytes | None:
     """What a server behind a forwarded port says first; empty when it waits, None without one.
 
     QEMU takes the connection whoever listens, and ends it when the machine refuses.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import docker
 
-START_SECONDS = 60
+START_SECONDS = 300
 
 
 def missing() -> str | None:
@@ -35,7 +35,7 @@ def gateway(number: int) -> str:
     A network for containers to reach servers on this machine; nothing leaves it. Each test run
     has its own, so that two at the same time do not meet.
     """
-    place = 2 * os.getpid() + number
+    place = 4 * os.getpid() + number
     return f"10.{200 + place // 256 % 50}.{place % 256}.1"
 
 
@@ -119,7 +119,7 @@ class TestEngine:
     @contextlib.contextmanager
     def client(self):  # type: ignore[no-untyped-def]
         """A short-lived client."""
-        client = docker.DockerClient(base_url=self.url, version="auto", timeout=60)
+        client = docker.DockerClient(base_url=self.url, version="auto", timeout=600)
         try:
             yield client
         finally:

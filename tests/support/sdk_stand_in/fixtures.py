@@ -13,6 +13,9 @@ from tests.support.sdk_stand_in import base_image, podman
 from tests.support.sdk_stand_in import engine as engines
 
 BASE = "pico-test/base:1"
+#: Within so many seconds an interrupted run ends: two on an idle machine. What hangs in these tests
+#: hangs for 600.
+SOON = 240
 
 
 @pytest.fixture(scope="session")

@@ -107,7 +107,7 @@ class TestPodman:
     @contextlib.contextmanager
     def client(self):  # type: ignore[no-untyped-def]
         """A short-lived client."""
-        client = docker.DockerClient(base_url=self.url, version="auto", timeout=60)
+        client = docker.DockerClient(base_url=self.url, version="auto", timeout=600)
         try:
             yield client
         finally:
