@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support import synthetic_results
+from tests.support.synthetic_results import Keep
 
 #: An engine is started once for all folders that use it.
 pytest_plugins = ("tests.support.sdk_stand_in.fixtures",)
@@ -84,9 +85,6 @@ def _place(item: pytest.Item) -> int:
     """Where the test's group stands in the queue: one that is long and last is waited for."""
     group = _group(item)
     return FIRST.index(group) if group in FIRST else len(FIRST)
-
-
-Keep = Callable[..., Path]
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ from pico_image.card.env import env_image
 from pico_image.card.filesystem import free_spans
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.target import boot_variables
-
-from . import helpers
+from tests.support import card_images as helpers
 
 STOCK = (
     "mmcblk1:32K(env),512K@32K(idblock),256K(uboot),32M(boot),512M(oem),256M(userdata),6G(rootfs)"

@@ -16,8 +16,7 @@ from pico_image.base.errors import UserError
 from pico_image.card.env import env_image, env_text, find_env, layout_of, read_env
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.target import boot_variables
-
-from . import helpers
+from tests.support import card_images as helpers
 
 STOCK = (
     "mmcblk1:32K(env),512K@32K(idblock),256K(uboot),32M(boot),512M(oem),256M(userdata),6G(rootfs)"

@@ -9,9 +9,8 @@ import os
 import random
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,45 +23,10 @@ from pico_image.card.flash import Options, flash
 from pico_image.card.verify import write_sums
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.target import boot_variables
-
-from . import helpers
+from tests.support import card_images as helpers
 
 CARD = 26 << 20
 FORCE = ("not-removable",)
-
-
-@contextmanager
-def loop(backing: Path, *options: str) -> Iterator[str]:
-    """A loop device, which the kernel treats as it treats a card."""
-    tool = helpers.tool("losetup", "mount")
-    if os.geteuid() != 0:
-        pytest.skip("loop devices need root")
-    made = subprocess.run(
-        [tool, "--find", "--show", *options, backing], capture_output=True, text=True, check=False
-    )
-    if made.returncode != 0:
-        pytest.skip(f"no loop device here: {made.stderr.strip()}")
-    device = made.stdout.strip()
-    try:
-        yield device
-    finally:
-        subprocess.run([tool, "--detach", device], check=True)
-        _let_go(device, backing)
-
-
-def _let_go(device: str, backing: Path) -> None:
-    """Wait until nobody uses it: the kernel detaches it when the last one closes it.
-
-    The machine's udev looks into every new disk, and what lies below could not be unmounted then.
-    """
-    shown = Path("/sys/block") / Path(device).name / "loop/backing_file"
-    give_up = time.monotonic() + 120
-    while time.monotonic() < give_up:
-        with suppress(OSError):
-            if shown.read_text().rstrip("\n") == str(backing):
-                time.sleep(0.02)
-                continue
-        return
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +54,7 @@ def same(image: Composed, card: Path) -> None:
 
 
 def test_a_loop_device_gets_exactly_what_is_mapped(image: Composed, backing: Path) -> None:
-    with loop(backing) as device:
+    with helpers.loop(backing) as device:
         done = flash(Console(), image.image, device, Options(yes=True, allow=FORCE))
         assert done.verified == done.written == image.bmap.mapped_bytes
         flash(Console(), image.image, device, Options(verify_only=True))
@@ -221,7 +185,7 @@ def refused(
 def test_a_disk_that_is_not_removable_is_refused_unless_named(
     image: Composed, backing: Path
 ) -> None:
-    with loop(backing) as device:
+    with helpers.loop(backing) as device:
         error = refused(image.image, device, "not a removable disk", backing)
         assert "--allow not-removable" in str(error)
         refused(image.image, device, "no objection called fixed", backing, allow=["fixed"])
@@ -233,7 +197,7 @@ def test_a_mounted_device_is_refused_unless_named(
     helpers.ext4(tmp_path / "old.img", CARD, {"a": b"b"})
     folder = tmp_path / "mounted"
     folder.mkdir()
-    with loop(tmp_path / "old.img") as device, ExitStack() as stack:
+    with helpers.loop(tmp_path / "old.img") as device, ExitStack() as stack:
         mount = subprocess.run(["mount", device, folder], capture_output=True, check=False)
         if mount.returncode != 0:
             pytest.skip("cannot mount here")
@@ -259,7 +223,7 @@ def test_a_block_device_that_is_no_whole_disk_is_refused(
 ) -> None:
     """A partition: a block device that is not among the disks."""
     monkeypatch.setattr("pico_image.card.devices.list_devices", list)
-    with loop(backing) as device:
+    with helpers.loop(backing) as device:
         refused(image.image, device, "no whole disk", backing, allow=FORCE)
 
 
@@ -267,7 +231,7 @@ def test_a_small_card_is_refused(image: Composed, tmp_path: Path) -> None:
     card = tmp_path / "small"
     card.write_bytes(bytes(image.size - 512))
     refused(image.image, str(card), f"the image needs {image.size}", card)
-    with loop(card) as device:
+    with helpers.loop(card) as device:
         refused(image.image, device, "the image needs", card, allow=FORCE)
     refused(image.image, str(card), "smaller than the image", card, verify_only=True)
     card.write_bytes(bytes(image.size))
@@ -275,7 +239,7 @@ def test_a_small_card_is_refused(image: Composed, tmp_path: Path) -> None:
 
 
 def test_a_write_protected_device_is_refused(image: Composed, backing: Path) -> None:
-    with loop(backing, "--read-only") as device:
+    with helpers.loop(backing, "--read-only") as device:
         refused(image.image, device, "write-protected", backing, allow=FORCE)
 
 
@@ -297,13 +261,13 @@ def test_a_device_that_fails_while_it_is_written(image: Composed, tmp_path: Path
         card = folder / "card"
         with card.open("wb") as stream:
             stream.truncate(CARD)
-        with loop(card) as device:
+        with helpers.loop(card) as device:
             error = refused(image.image, device, "failed or went away at byte", allow=FORCE)
             assert "not whole" in str(error)
 
 
 def test_a_device_that_goes_away_while_it_is_read(image: Composed, backing: Path) -> None:
-    with loop(backing) as device:
+    with helpers.loop(backing) as device:
         flash(Console(), image.image, device, Options(yes=True, allow=FORCE))
         os.truncate(backing, 1 << 20)  # the kernel gives EIO beyond, as for a card pulled out
         refused(image.image, device, "failed or went away at byte", verify_only=True)
@@ -405,7 +369,7 @@ def test_an_image_that_is_no_multiple_of_a_sector_is_padded(tmp_path: Path, back
     head = env_image(boot_variables(table, cma_mib=1))
     foreign = tmp_path / "foreign.img"
     foreign.write_bytes(head + os.urandom(5001))
-    with loop(backing) as device:
+    with helpers.loop(backing) as device:
         done = flash(Console(), foreign, device, Options(yes=True, allow=FORCE))
         assert done.verified == 32768 + 5001
     assert backing.read_bytes()[: 32768 + 5001] == foreign.read_bytes()

@@ -28,7 +28,7 @@ from pico_image.card.compose import compose
 from pico_image.card.contents import inspect_image
 from pico_image.config import configuration
 from pico_image.models.user_models import _labels
-from tests.card import helpers
+from tests.support import card_images as helpers
 
 
 def budget(examples: int) -> Callable[[Any], Any]:

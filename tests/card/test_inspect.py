@@ -32,8 +32,7 @@ from pico_image.card.filesystem import list_files, read_superblock
 from pico_image.card.repack import extract
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.target import boot_variables
-
-from . import helpers
+from tests.support import card_images as helpers
 
 STOCK = (
     "mmcblk1:32K(env),512K@32K(idblock),256K(uboot),32M(boot),512M(oem),256M(userdata),6G(rootfs)"

@@ -22,8 +22,7 @@ from pico_image.card.verify import read_sums, verify, write_sums
 from pico_image.config.partitions import PartitionTable
 from pico_image.image import finish
 from pico_image.image.publish import compress, write_readme
-
-from . import helpers
+from tests.support import card_images as helpers
 
 STOCK = (
     "mmcblk1:32K(env),512K@32K(idblock),256K(uboot),32M(boot),512M(oem),256M(userdata),6G(rootfs)"

@@ -13,7 +13,7 @@ from pico_image.card.contents import inspect_image
 from pico_image.card.flash import Options, flash
 from pico_image.card.verify import verify
 from pico_image.emulator.qemu import boot
-from tests.card.test_flash import loop
+from tests.support.card_images import loop
 
 from .conftest import Kit
 

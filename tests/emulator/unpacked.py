@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from tests.card import helpers
+from tests.support import card_images as helpers
 
 
 def unpack(image: Path, folder: Path) -> Path:

@@ -16,7 +16,7 @@ from pico_image.base.errors import CheckFailed, UserError
 from pico_image.card.compose import compose
 from pico_image.card.verify import write_sums
 from pico_image.image import signing
-from tests.card import helpers
+from tests.support import card_images as helpers
 
 
 def new_key(path: Path) -> Path:

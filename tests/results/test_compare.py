@@ -13,8 +13,8 @@ from pico_image.base.errors import CheckFailed, UserError
 from pico_image.results import compare as comparing
 from pico_image.results.history import history
 from pico_image.results.statistics import ratio_interval
-from tests.conftest import Keep
 from tests.support import synthetic_results as synthetic
+from tests.support.synthetic_results import Keep
 
 
 def verdicts(comparison: comparing.Comparison, stage: str = "inference") -> dict[str, str]:

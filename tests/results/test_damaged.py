@@ -15,8 +15,8 @@ from pico_image.results import store
 from pico_image.results.compare import compare
 from pico_image.results.history import history
 from pico_image.results.result import SCHEMA_FILE, schema_text
-from tests.conftest import Keep
 from tests.support import synthetic_results
+from tests.support.synthetic_results import Keep
 
 
 @pytest.mark.parametrize(

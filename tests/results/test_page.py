@@ -9,9 +9,9 @@ import pytest
 
 from pico_image.base.console import Console
 from pico_image.results.report import write_report
-from tests.conftest import Keep
 from tests.support import synthetic_results as synthetic
 from tests.support.browser import Text, browse, check_readable, luminance, png_size, probe
+from tests.support.synthetic_results import Keep
 
 
 @pytest.mark.slow

@@ -16,9 +16,9 @@ from pico_image.results import figures, report, store
 from pico_image.results.report import write_report
 from pico_image.results.result import Result
 from pico_image.results.statistics import Interval
-from tests.conftest import Keep
 from tests.support import synthetic_results as synthetic
 from tests.support.browser import Text
+from tests.support.synthetic_results import Keep
 
 
 def typed(data: dict[str, Any]) -> Result:

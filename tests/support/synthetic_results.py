@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import random
 import statistics
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+#: What the fixture ``keep`` gives.
+Keep = Callable[..., Path]
 STAGES = ("decode", "prepare", "inference", "post")
 PICTURES = ("images/chelsea.png", "images/coffee.png", "images/rocket.jpg")
 #: Microseconds: decode, prepare, inference, post.

@@ -19,8 +19,8 @@ import tasks
 from pico_image.base.console import Console
 from pico_image.base.files import ROOT
 from pico_image.card.compose import compose
-from tests.card.helpers import make_parts
 from tests.support import synthetic_results
+from tests.support.card_images import make_parts
 
 #: What the script itself calls; all else is missing in the faked system.
 COREUTILS = ("sh", "cat", "cmp", "cp", "dirname", "id", "mkdir", "sed", "sort", "tail", "tr")

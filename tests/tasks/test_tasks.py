@@ -20,10 +20,10 @@ from pico_image import tasks as rooms
 from pico_image.base.console import Console
 from pico_image.base.files import ROOT
 from pico_image.card.compose import compose
-from tests.card import helpers
-from tests.conftest import Keep
+from tests.support import card_images as helpers
 from tests.support.model_cards import model_folder
 from tests.support.sdk_stand_in import fake_engine
+from tests.support.synthetic_results import Keep
 
 
 def invoke(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,10 +1,13 @@
-"""Small parts, and tools that may be absent on a desk and never in CI."""
+"""Small parts of a card, loop devices, and tools that may be absent on a desk and never in CI."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -81,3 +84,40 @@ def make_parts(folder: Path, layout: str = LAYOUT) -> tuple[dict[str, Path], Par
         "rootfs",
     )
     return parts, table
+
+
+@contextmanager
+def loop(backing: Path, *options: str) -> Iterator[str]:
+    """A loop device, which the kernel treats as it treats a card."""
+    losetup = tool("losetup", "mount")
+    if os.geteuid() != 0:
+        pytest.skip("loop devices need root")
+    made = subprocess.run(
+        [losetup, "--find", "--show", *options, backing],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode != 0:
+        pytest.skip(f"no loop device here: {made.stderr.strip()}")
+    device = made.stdout.strip()
+    try:
+        yield device
+    finally:
+        subprocess.run([losetup, "--detach", device], check=True)
+        _let_go(device, backing)
+
+
+def _let_go(device: str, backing: Path) -> None:
+    """Wait until nobody uses it: the kernel detaches it when the last one closes it.
+
+    The machine's udev looks into every new disk, and what lies below could not be unmounted then.
+    """
+    shown = Path("/sys/block") / Path(device).name / "loop/backing_file"
+    give_up = time.monotonic() + 120
+    while time.monotonic() < give_up:
+        with suppress(OSError):
+            if shown.read_text().rstrip("\n") == str(backing):
+                time.sleep(0.02)
+                continue
+        return
