@@ -11,7 +11,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pico_image.base.errors import CheckFailed, UserError
@@ -25,7 +25,7 @@ LEAST_KIB = 2048
 WAIT_SECONDS = 900.0
 LOG = "/tmp/npu-bench-ssh.log"
 #: A session of its own, so that a lost connection does not end it; `tail` shows what it prints.
-#: busybox looks at the file once a second; nobody waits for the `sleep`, see `on_line`.
+#: busybox looks at the file once a second; we hang up at "exit" and do not wait for the `sleep`.
 SCRIPT = r"""
 log={log}
 : >"$log" || exit 1
@@ -61,7 +61,8 @@ def bench(connection: Connection, *, options: Sequence[str] = (), last: bool = F
     result = store.parse(content, f"{connection.host}:{path}")
     if last and (run := store.find_run(result)) is not None:
         return run
-    return store.keep(console, result, printed, _images_of(release))
+    variant = re.sub(r"[^A-Za-z0-9._-]", "-", release.get("VARIANT", "")).strip(".-") or "board"
+    return store.keep(console, result, printed, variant, _build_info_of(release, variant))
 
 
 def _check_ready(connection: Connection) -> None:
@@ -95,26 +96,22 @@ def _wait_for_other_run(connection: Connection) -> None:
 
 def _run(connection: Connection, options: Sequence[str]) -> tuple[str, str]:
     """Run it; the result's path on the board and all that was printed."""
-    lines: list[str] = []
+    printed: list[str] = []
     pid = 0
-    command = shlex.join(["npu-bench", *options])
-    with connection.console.progress(f"npu-bench on {connection.host}", 0) as bar:
-
-        def on_line(line: str) -> bool:
-            nonlocal pid
-            match = re.fullmatch(r"npu-bench: pid (\d+)", line)
-            if match and not pid:
-                pid = int(match[1])
-                return False
-            if re.fullmatch(r"npu-bench: exit \d+", line):
-                lines.append(line)
-                return True
-            lines.append(line)
-            bar.note(line.strip())
-            return False
-
+    script = SCRIPT.format(log=LOG, command=shlex.join(["npu-bench", *options]))
+    with (
+        connection.console.progress(f"npu-bench on {connection.host}", 0) as bar,
+        contextlib.closing(connection.lines(script)) as lines,
+    ):
         try:
-            connection.stream(SCRIPT.format(log=LOG, command=command), on_line=on_line)
+            for line in lines:
+                if ended := re.fullmatch(r"npu-bench: exit (\d+)", line):
+                    return _outcome(connection, printed, int(ended[1])), "\n".join(printed) + "\n"
+                if not pid and (started := re.fullmatch(r"npu-bench: pid (\d+)", line)):
+                    pid = int(started[1])
+                else:
+                    printed.append(line)
+                    bar.note(line.strip())
         except KeyboardInterrupt:
             _stop(connection, pid)
             raise
@@ -126,23 +123,20 @@ def _run(connection: Connection, options: Sequence[str]) -> tuple[str, str]:
                 hint=f"when it is done: invoke bench {connection.flags} --last",
                 lost=True,
             ) from error
-    return _outcome(connection, lines)
+    raise AssertionError("Connection.lines ends with an error")
 
 
-def _outcome(connection: Connection, lines: Sequence[str]) -> tuple[str, str]:
-    """From what was printed, the last line of which is the exit status."""
-    printed = "\n".join(lines[:-1]) + "\n"
-    status = int(lines[-1].rpartition(" ")[2])
-    found = None
-    for line in lines:
-        found = re.fullmatch(store.RESULT_LINE, line) or found
-    if found is not None and found["path"]:
-        return found["path"], printed
-    tail = "\n".join(f"    {line}" for line in lines[-12:-1])
+def _outcome(connection: Connection, printed: Sequence[str], status: int) -> str:
+    """The result's path on the board. Raises for a run that has none."""
+    ends = [match for line in printed if (match := re.fullmatch(store.RESULT_LINE, line))]
+    if ends and ends[-1]["path"]:
+        return ends[-1]["path"]
+    tail = "\n".join(f"    {line}" for line in printed[-11:])
     if status == 2:
         raise UserError(f"npu-bench on {connection.host} refuses:\n{tail}")
-    if found is not None:
-        raise CheckFailed(f"the benchmark failed: {found['reason'].strip()}\n{printed}")
+    if ends:
+        text = "\n".join(printed)
+        raise CheckFailed(f"the benchmark failed: {ends[-1]['reason'].strip()}\n{text}")
     raise CheckFailed(f"npu-bench on {connection.host} ended with status {status}:\n{tail}")
 
 
@@ -166,17 +160,11 @@ def _newest(connection: Connection) -> str:
     return path
 
 
-def _images_of(release: dict[str, str]) -> Path:
-    """The images folder of what runs on the board, to keep its build-info with the result.
-
-    A folder that is not there when our last build of that variant is another one.
-    """
-    variant = re.sub(r"[^A-Za-z0-9._-]", "-", release.get("VARIANT", "")).strip(".-") or "board"
-    images = output_dir() / variant / "images"
+def _build_info_of(release: Mapping[str, str], variant: str) -> Path | None:
+    """The build-info of what runs on the board: None unless it is our last build of the variant."""
+    path = output_dir() / variant / "images" / "build-info.json"
     try:
-        info = json.loads((images / "build-info.json").read_text(encoding="utf-8"))
-        built = str(info["project"]["commit"])
+        commit = json.loads(path.read_text(encoding="utf-8"))["project"]["commit"]
     except (OSError, ValueError, KeyError, TypeError):
-        built = ""
-    same = built and release.get("COMMIT", "").removesuffix("-dirty") == built
-    return images if same else images.parent / "images-of-another-build"
+        return None
+    return path if commit and release.get("COMMIT", "").removesuffix("-dirty") == commit else None

@@ -14,7 +14,7 @@ import shlex
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -144,10 +144,10 @@ class Connection:
         self.reached = True
         return done.returncode, done.stdout, errors
 
-    def stream(self, script: str, *, on_line: Callable[[str], bool]) -> None:
-        """Run a command and hand over each line that it prints, until ``on_line`` returns True.
+    def lines(self, script: str) -> Generator[str, None, None]:
+        """Run a script and yield each line that it prints; close the generator to hang up.
 
-        Raises Unreachable when the connection fails or ends before that.
+        Raises Unreachable when the connection fails, and when the script or the connection ends.
         """
         words = self._logged_command(script)
         with tempfile.TemporaryFile() as errors:
@@ -157,24 +157,20 @@ class Connection:
                 )
             except FileNotFoundError as error:
                 raise _no_ssh() from error
-            try:
-                assert child.stdout is not None
-                for raw in child.stdout:
-                    self.reached = True
-                    line = raw.decode("utf-8", "replace").rstrip("\r\n")
-                    self.console.log(line)
-                    if on_line(line):
-                        return
-                child.wait()
-                errors.seek(0)
-                text = errors.read().decode("utf-8", "replace").strip()
-                raise self._explained(text or "the connection ended")
-            finally:
-                with contextlib.suppress(ProcessLookupError):
+            with child:
+                try:
+                    assert child.stdout is not None
+                    for raw in child.stdout:
+                        self.reached = True
+                        line = raw.decode("utf-8", "replace").rstrip("\r\n")
+                        self.console.log(line)
+                        yield line
+                    child.wait()
+                finally:
                     child.terminate()
-                child.wait()
-                if child.stdout is not None:
-                    child.stdout.close()
+            errors.seek(0)
+            text = errors.read().decode("utf-8", "replace").strip()
+            raise self._explained(text or "the connection ended")
 
     def read(self, path: str, *, what: str) -> bytes:
         """A file of the board, whole: its hash is taken there and compared here."""

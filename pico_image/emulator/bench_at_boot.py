@@ -34,4 +34,5 @@ def bench_at_boot(console: Console, images: Path, *, keep_running: bool = False)
             raise CheckFailed(f"the benchmark failed: {match['reason'].strip()}\n{table}")
         path = match["path"]
         content = read_partition_file(card, "userdata", path.removeprefix("/userdata"))
-    return store.keep(console, store.parse(content, f"{path} on the card"), printed, images)
+    result = store.parse(content, f"{path} on the card")
+    return store.keep(console, result, printed, images.parent.name, images / "build-info.json")

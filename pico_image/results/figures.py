@@ -246,33 +246,32 @@ def significant(value: float, digits: int | None = None) -> str:
     return f"{value:.{digits}f}"
 
 
-def _digits(interval: Interval, at_least: int = 0) -> int | None:
+def _digits(interval: Interval) -> int | None:
     """Digits after the point that still show two of the width; None without a width."""
     width = interval.high - interval.low
     if not interval.known or not width > 0:
         return None
-    return min(6, max(at_least, 1 - math.floor(math.log10(width))))
+    return min(6, max(0, 1 - math.floor(math.log10(width))))
 
 
 def estimate_ms(interval: Interval) -> str:
     """The estimate of an interval in microseconds, as milliseconds."""
-    scaled = _scaled(interval)
-    digits = _digits(scaled)
-    return milliseconds(interval.estimate) if digits is None else f"{scaled.estimate:.{digits}f}"
+    digits = _digits(_in_ms(interval))
+    if digits is None:
+        return milliseconds(interval.estimate)
+    return f"{interval.estimate / 1000:.{digits}f}"
 
 
 def bounds_ms(interval: Interval) -> str:
     """The bounds of an interval in microseconds, as milliseconds."""
     if not interval.known:
         return "too few runs"
-    scaled = _scaled(interval)
-    digits = _digits(scaled)
-    if digits is None:
-        return "no spread"
-    return f"{scaled.low:.{digits}f} to {scaled.high:.{digits}f}"
+    in_ms = _in_ms(interval)
+    digits = _digits(in_ms)
+    return "no spread" if digits is None else f"{in_ms.low:.{digits}f} to {in_ms.high:.{digits}f}"
 
 
-def _scaled(interval: Interval) -> Interval:
+def _in_ms(interval: Interval) -> Interval:
     return Interval(interval.estimate / 1000, interval.low / 1000, interval.high / 1000)
 
 
@@ -289,17 +288,18 @@ def ratio(interval: Interval) -> str:
     return f"{text} ({significant(interval.low, digits)} to {significant(interval.high, digits)})"
 
 
-def percent(fraction: float, digits: int = 1) -> str:
-    return f"{100 * fraction:.{digits}f} %" if math.isfinite(fraction) else NOTHING
+def percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %" if math.isfinite(fraction) else NOTHING
 
 
-def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """Columns of text; the first row is the heading."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+def aligned(rows: Sequence[Sequence[str]], right: Sequence[int]) -> list[str]:
+    """Columns of text; the first row is the heading. Control characters of a board are left out."""
+    cells = [["".join(filter(str.isprintable, text)) for text in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         "  ".join(
             text.rjust(width) if column in right else text.ljust(width)
             for column, (text, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
-        for row in rows
+        for row in cells
     ]

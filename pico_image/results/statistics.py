@@ -112,13 +112,12 @@ def median_interval(
     *,
     confidence: float = CONFIDENCE,
     replicates: int = REPLICATES,
-    seed: int = SEED,
 ) -> Interval:
     """The median of ascending samples with its bootstrap interval."""
     centre = median(ordered)
     if len(ordered) < FEWEST_SAMPLES:
         return Interval(centre, math.nan, math.nan)
-    generator = random.Random(seed)
+    generator = random.Random(SEED)
     draws = sorted(resampled_median(ordered, generator) for _ in range(replicates))
     return _bounds(centre, draws, confidence)
 
@@ -128,7 +127,6 @@ def ratio_interval(
     *,
     confidence: float = CONFIDENCE,
     replicates: int = REPLICATES,
-    seed: int = SEED,
 ) -> Interval:
     """The ratio of medians, numerator to denominator, with its bootstrap interval.
 
@@ -142,7 +140,7 @@ def ratio_interval(
     centre = _geometric_mean([_divide(median(a), median(b)) for a, b in strata])
     if not strata or min(min(len(a), len(b)) for a, b in strata) < FEWEST_SAMPLES:
         return Interval(centre, math.nan, math.nan)
-    generator = random.Random(seed)
+    generator = random.Random(SEED)
     draws = [
         _geometric_mean(
             [

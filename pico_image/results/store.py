@@ -128,19 +128,20 @@ def locate(name: str | Path) -> Path:
     )
 
 
-def keep(console: Console, result: Result, printed: str, images: Path) -> Run:
-    """Put a result under out/results, one folder a run, with the build-info of ``images``."""
+def keep(
+    console: Console, result: Result, printed: str, variant: str, build_info: Path | None
+) -> Run:
+    """Put a result under out/results, one folder a run, with the ``build_info`` of its image."""
     base = results_folder()
     base.mkdir(parents=True, exist_ok=True)
-    folder = _new_folder(base, images.parent.name)
+    folder = _new_folder(base, variant)
     table = table_of(printed)
     with scratch_folder(".part-", base) as working:
         write_text(working / RESULT_FILE, json.dumps(result.raw, indent=1) + "\n")
         write_text(working / "table.txt", table)
         write_text(working / "console.log", printed)
-        info = images / "build-info.json"
-        if info.exists():
-            shutil.copy(info, working / "build-info.json")
+        if build_info is not None and build_info.exists():
+            shutil.copy(build_info, working / "build-info.json")
         working.chmod(0o755)
         working.rename(folder)
     console.log(f"result kept in {folder}")

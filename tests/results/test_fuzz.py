@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from pico_image.base.errors import CheckFailed, UserError
 from pico_image.results import compare, report, store
 from tests.support import synthetic_results
@@ -57,15 +55,11 @@ def changed(data: Any, place: Place, value: Any) -> Any:
     return made
 
 
-def test_one_value_changed(
-    tmp_path: Path, chance: random.Random, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_value_changed(tmp_path: Path, chance: random.Random) -> None:
     good, path = short(synthetic_results.result()), tmp_path / "changed" / "result.json"
     path.parent.mkdir()
     honest = tmp_path / "good.json"
     honest.write_text(json.dumps(good))
-    # 3,000 draws for an interval are for honest figures.
-    monkeypatch.setattr("pico_image.results.statistics.REPLICATES", 50)
     where = list(places(good))
     read = refused = 0
     for _ in range(EXAMPLES):
