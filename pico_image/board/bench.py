@@ -1,7 +1,7 @@
-"""Run the benchmark on a board over SSH and fetch its result whole or not at all.
+"""Run the benchmark on a board over SSH and fetch the complete result.
 
-On the board it runs on its own: when the connection is lost, it ends and keeps its result there,
-and `invoke bench --host HOST --last` fetches that.
+The benchmark does not depend on the connection: when that is lost, the benchmark still ends and
+keeps its result on the board, and `invoke bench --host HOST --last` fetches it.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _outcome(connection: Connection, printed: Sequence[str], status: int) -> str
 
 
 def _stop(connection: Connection, pid: int) -> None:
-    """End what was started there; the connection may be gone, then it ends by itself."""
+    """Stop the benchmark; without a connection it ends by itself."""
     if pid:
         with contextlib.suppress(UserError):
             connection.attempt(f"kill -INT -{pid}", what="stop the benchmark", timeout=20)

@@ -32,7 +32,7 @@ def programs(connection: Connection, folder: Path) -> dict[str, Path]:
     paths = {f"{PROGRAMS}/{name}": folder / name for name in names}
     tests = "; ".join(f"[ -x {shlex.quote(p)} ] && echo {shlex.quote(p)}" for p in paths)
     installed = connection.run(f"{tests}; true", what="look for programs").decode().split()
-    machine = connection.run("uname -m", what="tell its processor").decode().strip()
+    machine = connection.run("uname -m", what="ask for its processor").decode().strip()
     for path in installed:
         check_program(paths[path], machine)
     if not installed:
@@ -43,7 +43,7 @@ def programs(connection: Connection, folder: Path) -> dict[str, Path]:
     if NPU_RUNNER in installed and SIMULATOR.encode() in paths[NPU_RUNNER].read_bytes():
         status, _, _ = connection.attempt(
             f"strings {NPU_RUNNER} | grep -qF {shlex.quote(SIMULATOR)}",
-            what="tell what its npu-runner is linked with",
+            what="look for the simulator in its npu-runner",
         )
         if status != 0:
             installed.remove(NPU_RUNNER)
@@ -118,20 +118,19 @@ def _check_runtime(connection: Connection, folder: Path) -> None:
     for model in models:
         if runtime is None:
             raise UserError(
-                f"{connection.host} has no NPU runtime that tells its version; {model.name} "
-                "needs one",
+                f"{connection.host} has no NPU runtime with a version; {model.name} needs one",
                 hint="deploy to a board whose variant has the package rknn-runtime",
             )
         rknn_file.refuse_unfit(rknn_file.read(model), runtime=runtime)
 
 
 def _runtime(connection: Connection) -> str | None:
-    """The version of the vendor's library, or that which the emulator's simulator imitates."""
+    """The version of the vendor's library, or the one that the simulator imitates."""
     places = f"/usr/lib/librknnmrt.so /oem/usr/lib/librknnmrt.so {NPU_RUNNER}"
     says = f"-e 'librknnmrt version:' -e '^SIMULATED .*{SIMULATOR}'"
     output = connection.run(
         f"for f in {places}; do [ -e $f ] && strings $f | grep {says}; done; true",
-        what="tell the version of the NPU runtime",
+        what="ask for the version of the NPU runtime",
     )
     match = re.search(rb"(?:librknnmrt version:|SIMULATED) (\d[\d.]*\d)", output)
     return match[1].decode("ascii") if match else None

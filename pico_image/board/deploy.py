@@ -23,8 +23,8 @@ from pico_image.board import compatibility
 from pico_image.board.compatibility import PROGRAMS
 from pico_image.board.ssh import Connection
 
-#: One line: what was deployed last. npu-bench puts it into its results, for the image's commit
-#: alone would name another build than the one that was measured. Undone like any other file.
+#: One line about the last deploy. npu-bench copies it into its results, because the commit of the
+#: image is not the build that was measured. Undone like any other file.
 NOTE = "/etc/pico-deployed"
 STATE = "/usr/share/pico-deploy"
 #: A file system that is filled to the last block makes everything else on the board fail.
@@ -136,7 +136,7 @@ def ready(connection: Connection) -> dict[str, str]:
 
 
 def undo(connection: Connection) -> list[str]:
-    """Put back what the last deploy replaced; what was done, one line a file.
+    """Put back the files that the last deploy replaced; returns one line for each file.
 
     Raises UserError when there is nothing to undo.
     """
@@ -158,11 +158,11 @@ def _refuse_while_busy(connection: Connection) -> None:
 
 
 def _same(connection: Connection, files: Mapping[str, Path]) -> set[str]:
-    """Paths whose content on the board is what would be sent."""
+    """Paths of files that are the same on the board."""
     names = "".join(f"{path}\n" for path in files)
     output = connection.run(
         'while read -r f; do [ -f "$f" ] && sha256sum "$f"; done; true',
-        what="compare with what is there",
+        what="compare the files",
         stdin=names.encode(),
         timeout=300,
     )
@@ -178,14 +178,14 @@ def _same(connection: Connection, files: Mapping[str, Path]) -> set[str]:
 
 
 def _check_space(connection: Connection, fresh: Mapping[str, Path]) -> None:
-    # The old files stay as long as they can be put back, so nothing is gained by replacing.
-    connection.run(f"mkdir -p {STATE} && rm -rf {STATE}/new.*", what="make room for what comes")
+    # The old files are kept for `--undo`, so replacing them frees no space.
+    connection.run(f"mkdir -p {STATE} && rm -rf {STATE}/new.*", what="prepare the staging folder")
     need = sum((file.stat().st_size + 4095) // 4096 * 4 for file in fresh.values()) + SPARE_KIB
     free = connection.free_kib(STATE)
     if free < need:
         raise UserError(
             f"{connection.host} has {free} KiB left and {need} KiB are needed for these files",
-            hint="what the last deploy replaced can be dropped: "
+            hint="delete the files that the last deploy replaced: "
             + connection.by_hand(f"rm -r {STATE}/previous"),
         )
 
@@ -216,7 +216,7 @@ def _send(connection: Connection, fresh: Mapping[str, Path]) -> int:
     with connection.console.step(f"send {len(data) / 1e6:.1f} MB to {connection.host}"):
         connection.run(
             f"cd {STATE} && mkdir {stage} && cd {stage} && tar -xf - && sha256sum -c .sums",
-            what="receive the files whole",
+            what="receive the files",
             stdin=data,
             timeout=1800,
         )
@@ -230,14 +230,14 @@ def _send(connection: Connection, fresh: Mapping[str, Path]) -> int:
 
 
 def _try(connection: Connection, stage: str, programs: Sequence[str]) -> None:
-    """A program that does not start there must not replace one that does."""
+    """Start each new program once: one that does not start there must not replace one that does."""
     for path in programs:
         status, output, errors = connection.attempt(
             f"{STATE}/{stage}{path} --version", what=f"start {path}"
         )
         if status != 0:
-            connection.run(f"rm -rf {STATE}/{stage}", what="drop what was sent")
-            said = errors or output.decode("utf-8", "replace").strip() or "it says nothing"
+            connection.run(f"rm -rf {STATE}/{stage}", what="delete the new files")
+            said = errors or output.decode("utf-8", "replace").strip() or "no output"
             raise UserError(
                 f"the new {path} does not start on {connection.host} (status {status}): {said}",
                 hint="nothing was replaced",

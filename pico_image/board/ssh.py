@@ -1,8 +1,8 @@
 """One board over the system's ``ssh``: run a command, read a file, send files.
 
-The client is asked nothing (BatchMode) and asks nothing: keys only. Host keys are kept in a file
-of our own, so that a card that is flashed anew (and makes a new host key) does not disturb the
-user's known hosts, and the remedy can be named exactly.
+Keys only: ssh never asks for input (BatchMode). Host keys are kept in a file of our own, so that a
+newly flashed card, which makes a new host key, does not disturb the user's known hosts, and the
+hint can give the exact command.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pico_image.base.errors import CommandError, UserError
 from pico_image.base.files import output_dir
 
 CONNECT_SECONDS = 15
-#: A server that says nothing for a minute is lost; an emulated one may be busy for seconds.
+#: A server that is silent for a minute is lost; an emulated one may be busy for seconds.
 ALIVE_SECONDS, ALIVE_TIMES = 10, 6
 #: ssh's own exit status when anything but the script on the board failed.
 SSH_FAILED = 255

@@ -24,9 +24,9 @@ UNKNOWN = Interval(math.nan, math.nan, math.nan)
 #: Multiply-accumulates a cycle at most.
 #: CPU float32: measured on Cortex-A7 with VFMA.F32, whose NEON adds and multiplies floats one at
 #: a time (wlog.flatlib.jp/2014/02/14/n1680: 2.37 GFLOPS at 1.2 GHz).
-#: CPU int8: the four products of one VMLAL.S16, were it issued every cycle; ARMv7 has no 8-bit
+#: CPU int8: the four products of one VMLAL.S16, if one were issued every cycle; ARMv7 has no 8-bit
 #: dot product. A ceiling by the width of the data path, not a measurement.
-#: NPU int8: what the vendor's 0.5 TOPS at 500 MHz amounts to.
+#: NPU int8: the vendor's 0.5 TOPS at 500 MHz.
 MACS_PER_CYCLE = {("cpu", "float32"): 1, ("cpu", "int8"): 4, ("npu", "int8"): 512}
 PAIRS = (
     (("npu", "int8"), ("cpu", "float32")),
@@ -67,7 +67,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Speedup:
-    """How much faster one configuration is than another, or why that is not said."""
+    """How much faster one configuration is than another, or why the ratio is withheld."""
 
     of: str
     against: str
@@ -153,8 +153,8 @@ def speedups(result: Result, model: Model) -> list[Speedup]:
 def _not_real(result: Result, *configurations: Configuration) -> str:
     """Why no ratio is derived from these times, "" when a board measured them."""
     if result.emulated:
-        return "not said: emulated CPU"
-    return "not said: simulated NPU" if any(c.simulated for c in configurations) else ""
+        return "withheld: emulated CPU"
+    return "withheld: simulated NPU" if any(c.simulated for c in configurations) else ""
 
 
 def shares(result: Result, model: Model) -> list[Share]:
@@ -223,7 +223,7 @@ def npu_clock(result: Result) -> tuple[float, str]:
 
 # -- figures as text, the same in the page, in Markdown and on the terminal
 
-#: Stands where there is no figure.
+#: In place of an unknown figure.
 NOTHING = "-"
 TIMES = "\N{MULTIPLICATION SIGN}"
 

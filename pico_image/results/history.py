@@ -53,7 +53,7 @@ class History:
         return asdict(self)
 
     def table(self) -> str:
-        """For people; a label stands on every line that it concerns."""
+        """For people; every line of an emulated or simulated result has its label."""
         if not self.entries and not self.unreadable:
             return "no result is kept yet; `invoke bench` makes one"
         heading = (

@@ -26,7 +26,7 @@ def colour_of(canvas: Canvas, configuration: Configuration) -> str:
     return canvas.colours.get(name, canvas.colours["faint"])
 
 
-def stages(result: Result, model: Model, prefix: str = "") -> Plot:
+def stages(result: Result, model: Model, prefix: str) -> Plot:
     """Stacked bars of the mean time of each stage: in milliseconds, and as share of the total."""
     rows = list(reversed(model.measured))
 
@@ -96,7 +96,7 @@ def _stage_bars(canvas: Canvas, axes: Axes, rows: Sequence[Configuration], relat
     _bare(axes, grid="x")
 
 
-def distribution(result: Result, model: Model, prefix: str = "") -> Plot:
+def distribution(result: Result, model: Model, prefix: str) -> Plot:
     """Inference time of every run in order, and beside it how often each time was seen."""
     rows = model.measured
 
@@ -197,8 +197,8 @@ def _histogram(canvas: Canvas, axes: Axes, configuration: Configuration) -> None
     _bare(axes, grid="y")
 
 
-def roofline(result: Result, model: Model, prefix: str = "") -> Plot | None:
-    """Operations a second below the ceilings at the stated clocks; None when that is not told."""
+def roofline(result: Result, model: Model, prefix: str) -> Plot | None:
+    """Operations a second below the ceilings of the engines; None without known clocks."""
     rows = [
         (share, configuration)
         for share, configuration in zip(figures.shares(result, model), model.measured, strict=True)

@@ -40,14 +40,14 @@ class Part(BaseModel):
 
 
 class Program(Part):
-    """Who wrote it."""
+    """The program that wrote the result."""
 
     name: str
     version: str
 
 
 class Statistics(Part):
-    """Samples and what the board makes of them."""
+    """Samples and the figures that the board derives from them."""
 
     n: Count
     failed: Count
@@ -114,7 +114,7 @@ class Xnnpack(Part):
 
 
 class Engine(Part):
-    """An engine in its own words."""
+    """An engine, as it describes itself."""
 
     name: Literal["cpu", "npu"]
     runtime: str
@@ -166,7 +166,7 @@ class RunnerPicture(Part):
     runs: Count
     failed: Count
     loop: Amount
-    """wall time of the timed runs together, with what lies between them"""
+    """wall time from the first timed run to the last"""
     stages: Stages
     top: list[Answer]
     expected: list[Count] | None
@@ -201,7 +201,7 @@ class Picture(Part):
     failed: Count
     stages: Stages
     loops: list[Amount] = []
-    """wall time of the timed runs of each round: what --min-secs is about"""
+    """wall time of the timed runs of each round, which --min-secs limits"""
     first: Stages
     """first inference after loading; only the first picture of a round has one"""
     giga_operations_per_second: float | None
@@ -331,21 +331,21 @@ class Options(Effort):
 
 
 class Kernel(Part):
-    """As uname tells it."""
+    """From uname."""
 
     release: str
     machine: str
 
 
 class Cpu(Part):
-    """As /proc/cpuinfo tells it."""
+    """From /proc/cpuinfo."""
 
     model: str | None = None
     hardware: str | None = None
 
 
 class Image(Part):
-    """As the image's own /etc/pico-image-release tells it."""
+    """From /etc/pico-image-release."""
 
     variant: str | None = Field(default=None, alias="VARIANT")
     version: str | None = Field(default=None, alias="VERSION")
@@ -362,7 +362,7 @@ class System(Part):
     cpu: Cpu
     image: Image | None
     deployed: str | None = None
-    """what invoke deploy put there after the image was built"""
+    """what invoke deploy sent after the image was built"""
     memory_kib: float | None
     cma_kib: float | None = None
     npu_driver: str | None = None
@@ -371,7 +371,7 @@ class System(Part):
 
 
 class State(Part):
-    """Clocks and what disturbs, before or after measuring."""
+    """Clocks and disturbances, before or after measuring."""
 
     governor: str | None
     cpu_mhz_sysfs: float | None
@@ -401,7 +401,7 @@ class Bench(Part):
     started: UTC
     ended: UTC
     clock_set: bool
-    """false: the dates above are those of a clock that nobody set"""
+    """false: the clock was not set, so the dates are wrong"""
     emulated: bool
     """true: an emulated CPU; no time says anything about a board"""
     simulated_npu: bool

@@ -135,7 +135,7 @@ def ratio_interval(
     the geometric mean of their ratios. Samples of one set count as independent: drift within a
     run makes the true interval wider than the one given here.
 
-    NaN when there is no stratum, or a median is missing or 0 (a clock that stands still).
+    NaN when there is no stratum, or a median is missing or 0 (a stopped clock).
     """
     centre = _geometric_mean([_divide(median(a), median(b)) for a, b in strata])
     if not strata or min(min(len(a), len(b)) for a, b in strata) < FEWEST_SAMPLES:

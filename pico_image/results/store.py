@@ -19,7 +19,7 @@ from pico_image.base.files import output_dir, scratch_folder, write_text
 from pico_image.results.result import MAJOR, Result
 
 RESULT_FILE = "result.json"
-#: The last line that npu-bench prints, whatever happened.
+#: The last line that npu-bench prints, also after a failure.
 RESULT_LINE = r"npu-bench: (result (?P<path>/\S+)|FAILED: (?P<reason>.*?))\r?$"
 #: The first line of a run; a shell's prompt may stand before it on the console.
 _FIRST_LINE = re.compile(r"npu-bench \d+\.\d+\S*: ")

@@ -89,13 +89,13 @@ def test_page_of_the_emulator_says_so_everywhere(keep: Keep, tmp_path: Path) -> 
         assert "SIMULATED NPU" in drawing
     # No ratio of times, no share of peak.
     assert "\N{MULTIPLICATION SIGN}" not in text.text.replace("224\N{MULTIPLICATION SIGN}224", "")
-    assert all(row[1] == "not said: emulated CPU" for row in text.tables["peak"][1:])
+    assert all(row[1] == "withheld: emulated CPU" for row in text.tables["peak"][1:])
     assert "roofline" not in html
     assert "another network" in text.text
     assert "these columns do not compare" in text.text
     markdown = (page.parent / "report.md").read_text(encoding="utf-8")
     assert f"**{label}**" in markdown
-    assert "not said: emulated CPU" in markdown
+    assert "withheld: emulated CPU" in markdown
     for match in re.findall(r"\]\((.*?\.png)\)", markdown):
         width, height = png_size((page.parent / match).read_bytes())
         assert width > 1000

@@ -164,7 +164,7 @@ def test_runner_output_is_no_result() -> None:
 def test_speedups_are_withheld_for_the_simulated_engine_only() -> None:
     result = typed(synthetic.result(simulated=True))
     rows = {(row.of, row.against): row for row in figures.speedups(result, result.models[0])}
-    assert rows["NPU int8", "CPU float32"].withheld == "not said: simulated NPU"
+    assert rows["NPU int8", "CPU float32"].withheld == "withheld: simulated NPU"
     cpu = rows["CPU int8", "CPU float32"]
     assert not cpu.withheld
     assert cpu.inference.estimate == pytest.approx(640 / 262, rel=0.01)
