@@ -7,17 +7,19 @@ board because ``/proc/cpuinfo`` says so (tests/support/arm.py).
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pico_image.base.cache import build_once
 from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, UserError
-from pico_image.base.files import sha256_file
+from pico_image.base.files import sha256_file, sha256_tree
 from tests.support import arm
 
 SOURCE = Path(__file__).with_name("instruction_counts") / "count_plugin.c"
@@ -92,6 +94,31 @@ def count(
     return Counted(int(first.split()[1]), blocks, result.stdout)
 
 
-def per_inference(run: Callable[[int], Counted]) -> float:
-    """Instructions of one inference in steady state: loading and first-run work cancel out."""
-    return (run(3).total - run(1).total) / 2
+def count_once(
+    plugin_file: Path,
+    command: Sequence[str | os.PathLike[str]],
+    *,
+    sysroot: Path | None = None,
+    options: Sequence[str] = (),
+) -> Counted:
+    """``count``, kept in the cache: the same program on the same files executes the same.
+
+    For programs that write no files. ``sysroot`` is a folder in the cache, named by its content.
+    """
+    words = [Path(word) for word in command]
+    emulator = subprocess.check_output([arm.qemu() or "qemu-arm", "--version"], text=True)
+    inputs = {
+        "words": [sha256_file(word) if word.is_file() else str(word) for word in words],
+        "options": [str(sysroot), *options],
+        "counter": sha256_file(plugin_file),
+        "emulator": emulator,
+        "recipe": sha256_tree([Path(__file__), Path(str(arm.__file__))]),
+    }
+
+    def build(folder: Path) -> None:
+        counted = count(plugin_file, command, sysroot=sysroot, options=options)
+        (folder / "counted.json").write_text(json.dumps(asdict(counted)), encoding="utf-8")
+
+    kept = build_once("instruction-counts", inputs, build) / "counted.json"
+    data = json.loads(kept.read_text(encoding="utf-8"))
+    return Counted(data["total"], [tuple(block) for block in data["blocks"]], data["stdout"])

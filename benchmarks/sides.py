@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from benchmarks.counting import Counted, count
+from benchmarks.counting import Counted, count_once
 from benchmarks.networks import write_param
 from pico_image import sources
 from pico_image.base.cache import build_once
@@ -50,7 +50,7 @@ def our_runner(console: Console, config: Config) -> Path:
 
 def ours(plugin: Path, folder: Path, model: Path, delegate: str, runs: int) -> Counted:
     """Our TensorFlow Lite; ``delegate`` is "xnnpack" or "no-delegate"."""
-    return count(plugin, [folder / "tflite_runner", model, str(runs), delegate])
+    return count_once(plugin, [folder / "tflite_runner", model, str(runs), delegate])
 
 
 def wheel_root(console: Console, config: Config) -> Path:
@@ -75,7 +75,7 @@ def wheel(plugin: Path, root: Path, model: Path, runs: int) -> Counted:
         *(root / "wheel", root / "usr/lib/python3/dist-packages", model, str(runs)),
     ]
     environment = "LD_LIBRARY_PATH=" + ":".join(map(str, folders))
-    return count(plugin, command, sysroot=root, options=["-E", environment])
+    return count_once(plugin, command, sysroot=root, options=["-E", environment])
 
 
 def ncnn_runner(console: Console, config: Config) -> Path:
@@ -140,4 +140,4 @@ def ncnn(plugin: Path, folder: Path, network: str, numbers: str, runs: int) -> C
         numbers,
         str(runs),
     ]
-    return count(plugin, command)
+    return count_once(plugin, command)

@@ -56,6 +56,9 @@ def test_counts_are_exact_and_repeatable(loop: Path) -> None:
     assert total(12_345) == total(12_345)
     counted = counting.count(plugin, [loop, "5000"])
     assert sum(instructions for _, instructions in counted.blocks) == counted.total
+    for _ in range(2):
+        assert counting.count_once(plugin, [loop, "5000"]) == counted
+    assert counting.count_once(plugin, [loop, "5001"]).total == counted.total + 4
 
 
 def test_failed_program_is_no_count(loop: Path) -> None:
