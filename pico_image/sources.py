@@ -1,8 +1,8 @@
 """Downloads by hash into the one cache, from a list of places in order.
 
-A place that is gone, slow or serves the wrong bytes is named and the next one is tried. What
-has once been fetched lies under ``CACHE/downloads/sha256/HASH/FILE``; that folder can be carried
-to a machine without a network.
+A place that is gone, slow or serves the wrong bytes is reported and the next one is tried.
+Downloads are kept as ``CACHE/downloads/sha256/HASH/FILE``; that folder can be copied to a machine
+without a network.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from pico_image.base.files import atomic_write, locked, sha256_file
 from pico_image.config.schema import Source, SourceFile
 
 #: Debian's archive of every file it ever published, addressed by SHA-1 (the SHA-256 is still
-#: checked). The pool drops a version as soon as a newer one is there: tensorflow, oourafft and
-#: cpuinfo live in unstable only and were seen to vanish.
+#: checked). The pool drops a version when a newer one arrives: tensorflow, oourafft and cpuinfo
+#: are in unstable only and were seen to vanish.
 SNAPSHOT = "https://snapshot.debian.org/file/"
 
 CONNECT_SECONDS = 10.0
@@ -43,35 +43,35 @@ MINIMUM_BYTES_PER_SECOND = 8 * 1024
 
 
 class PlaceFailed(Exception):
-    """One place could not serve a file; the text says why."""
+    """A place did not serve a file, for the reason in the text."""
 
 
 def downloads_dir() -> Path:
     return cache_dir() / "downloads" / "sha256"
 
 
-def cached(source: Source) -> Path | None:
+def _cached(source: Source) -> Path | None:
     """The file of ``source`` if it is in the cache and whole; a damaged one is removed."""
     for file in source.files:
         path = downloads_dir() / file.sha256 / file.file
         if path.is_file():
-            # A cache may have been carried here by hand: hashing 60 MB takes 0.2 s.
+            # The cache may be a copy made by hand; hashing 60 MB takes 0.2 s.
             if sha256_file(path) == file.sha256:
                 return path
-            path.unlink(missing_ok=True)  # another run found it damaged as well
+            path.unlink(missing_ok=True)  # another run may have removed it, too
     return None
 
 
 def fetch(console: Console, source: Source) -> Path:
-    """A local file of ``source`` whose SHA-256 is one of those that the configuration states.
+    """A local file of ``source`` with one of the SHA-256 hashes in the configuration.
 
-    Raises UserError naming every place that was tried and what was wrong there.
+    Raises UserError with every place that was tried and what was wrong there.
     """
     if not source.files:
         raise UserError(f"source {source.name} has no files to download")
-    found = cached(source)
-    if found is not None:
-        return found
+    path = _cached(source)
+    if path is not None:
+        return path
     if console.offline:
         raise UserError(
             f"{source.name} {source.version} is needed ({source.purpose}), is not in the cache, "
@@ -85,9 +85,9 @@ def fetch(console: Console, source: Source) -> Path:
             path = folder / file.file
             if path.is_file():
                 return path
-            # We hold the lock, so what a killed download of the same file left is nobody's.
-            for left in folder.glob(".*.part"):
-                left.unlink(missing_ok=True)
+            # We hold the lock, so a killed download of the same file left these.
+            for abandoned in folder.glob(".*.part"):
+                abandoned.unlink(missing_ok=True)
             for label, url in _places(file, failures):
                 try:
                     _download(console, url, file, path)
@@ -151,7 +151,7 @@ def _untar(archive: Path, folder: Path, strip: int) -> None:
 
 
 def _places(file: SourceFile, failures: list[str]) -> Iterator[tuple[str, str]]:
-    """(what to call it, URL) of each place, in order; what cannot be resolved is a failure."""
+    """(label, URL) of each place, in order; adds places without a URL to ``failures``."""
     for place in file.places:
         if place.url is not None:
             yield urlsplit(place.url).hostname or place.url, place.url
@@ -176,7 +176,7 @@ def _places(file: SourceFile, failures: list[str]) -> Iterator[tuple[str, str]]:
 
 @functools.lru_cache(maxsize=1)
 def apt_sites() -> tuple[str, ...]:
-    """Mirrors of the distribution as the system's own apt configuration names them."""
+    """Mirrors of the distribution from the system's own apt configuration."""
     try:
         answer = subprocess.run(
             ["apt-get", "indextargets", "--format", "$(ORIGIN) $(SITE)"],
@@ -196,7 +196,7 @@ def apt_sites() -> tuple[str, ...]:
 
 
 def _pypi_url(requirement: str, filename: str) -> str:
-    """The URL of one file of a release, from the index that pip is set up with."""
+    """The URL of one file of a release, from the index that pip is configured for."""
     name = requirement.partition("==")[0]
     index = _pip_index()
     try:
@@ -247,8 +247,8 @@ def _download(console: Console, url: str, file: SourceFile, path: Path) -> None:
             if answer.status_code != 200:
                 raise PlaceFailed(f"answered {answer.status_code} {answer.reason}")
             with atomic_write(path) as stream:
-                # read1 returns what is there; iter_content would wait for a full block and so
-                # would not notice for 10 minutes that a place sends 100 bytes a second.
+                # read1 returns the bytes that are there. iter_content waits for a full block: it
+                # would take 10 minutes to notice a place that sends 100 bytes a second.
                 while block := answer.raw.read1(1 << 16, decode_content=True):
                     received += len(block)
                     if file.size is not None and received > file.size:

@@ -22,7 +22,7 @@ from docker.utils import kwargs_from_env
 
 from pico_image.base.errors import UserError
 
-#: ssh gives up on a host that does not answer after this.
+#: ssh gives up on a host that does not answer within this time.
 SSH_SECONDS = 15
 #: A terminated ssh ends at once unless the machine is busy.
 END_SECONDS = 2
@@ -51,12 +51,12 @@ class Tunnel:
 
 @dataclass(frozen=True)
 class Address:
-    """An engine's URL and where it was found, for messages."""
+    """An engine's URL, and what named it: for messages."""
 
     url: str
     origin: str
     tls: TLSConfig | None = None
-    #: Words that make the docker program talk to the same engine.
+    #: The docker command line for the same engine.
     command: tuple[str, ...] = ("docker",)
     #: The user's ssh:// URL, where ``url`` is our tunnel to it.
     written: str = ""
@@ -117,7 +117,7 @@ def find(context: str | None = None) -> Address:
     for path in sockets:
         if path.is_socket():
             return Address(
-                f"unix://{path}", "found there", command=("docker", "-H", f"unix://{path}")
+                f"unix://{path}", "a usual socket", command=("docker", "-H", f"unix://{path}")
             )
     looked = "\n".join(f"    {path}" for path in sockets)
     raise UserError(
@@ -128,7 +128,7 @@ def find(context: str | None = None) -> Address:
 
 
 def unreachable(address: Address, error: Exception) -> UserError:
-    """Why an engine that was found cannot be used, with the remedy that fits."""
+    """The error for an engine that cannot be used, with the remedy that fits."""
     text = str(error)
     socket = address.socket
     if "Permission denied" in text or (
@@ -146,13 +146,13 @@ def unreachable(address: Address, error: Exception) -> UserError:
             hint="start it (`sudo systemctl start docker`, or Docker Desktop; Podman: "
             "`systemctl --user start podman.socket`)",
         )
-    # The libraries wrap one error into the other: what the system said is the innermost.
+    # The libraries wrap one error in another; the innermost is the system's.
     system = re.search(r"\[Errno -?\d+\] ([^'\")]+)", text)
     reason = system[1] if system else (text.splitlines()[0] if text else repr(error))
     return UserError(
         f"no container engine answers at {address}: {reason}",
-        hint="see that it listens there and that the network and certificates fit; "
-        "`docker info` with the same DOCKER_HOST or context tells more",
+        hint="check that it listens there, the network and the certificates; `docker info` with "
+        "the same DOCKER_HOST or context shows more",
     )
 
 

@@ -26,12 +26,12 @@ from docker.types import Mount as ApiMount
 from pico_image.base.errors import UserError
 from pico_image.engine.address import Address, find, unreachable
 
-#: Engine API of Docker 19.03 and Podman 3; older ones lack what put_archive on volumes needs.
+#: Engine API of Docker 19.03 and Podman 3; in older ones put_archive does not reach volumes.
 MINIMUM_API = (1, 40)
-#: Longest wait for an ordinary answer, and for the "are you there" while a container works.
+#: Longest wait for an ordinary answer, and for a ping while a container works.
 ANSWER_SECONDS = 120
 PING_SECONDS = 3
-#: What a root user in a build needs; the engine's own default set is larger.
+#: What root needs in a build; the engine's own default set is larger.
 CAPABILITIES = (
     "CHOWN",
     "DAC_OVERRIDE",
@@ -137,7 +137,7 @@ class Engine:
         return self._info.get(name)
 
     def watch_for(self, seconds: int) -> docker.DockerClient:
-        """The short-tempered connection, a little more patient."""
+        """The connection with the short timeout, with a longer one."""
         self.watch.api.timeout = seconds
         return self.watch
 
@@ -155,30 +155,25 @@ class Engine:
 
     @property
     def podman(self) -> bool:
-        """Whether it is Podman behind Docker's interface."""
+        """Whether it is Podman, which has Docker's interface too."""
         parts = self._version.get("Components") or []
         return any(str(part.get("Name", "")).startswith("Podman") for part in parts)
 
     @property
     def command(self) -> tuple[str, ...]:
-        """Words of the command line that talks to this engine: docker's, or podman's."""
+        """The docker or podman command line for this engine."""
         if self.podman and shutil.which("podman") is not None:
             return ("podman", "--url", self.address.url)
         return self.address.command
 
     @property
     def program(self) -> str:
-        """Whose commands a hint names."""
+        """The program whose commands a hint names."""
         return "podman" if self.podman else "docker"
 
     @property
-    def name(self) -> str:
-        """What the engine calls the machine that it runs on."""
-        return str(self._info.get("Name", "unknown"))
-
-    @property
     def architecture(self) -> str:
-        """Machine name of the engine's host, as ``uname -m`` says it."""
+        """Machine name of the engine's host, as of ``uname -m``."""
         return str(self._info.get("Architecture", "unknown"))
 
     @property
@@ -190,7 +185,7 @@ class Engine:
         return int(self._info.get("NCPU", 1))
 
     def require_amd64(self, *, what: str, allow_emulation: bool = False) -> None:
-        """Refuse an engine that would have to emulate x86-64, unless told otherwise."""
+        """Refuse an engine that would emulate x86-64, unless ``allow_emulation``."""
         if self.architecture in ("x86_64", "amd64") or allow_emulation:
             return
         raise UserError(
@@ -202,12 +197,12 @@ class Engine:
 
     @property
     def platform(self) -> str | None:
-        """Platform to ask for: only where the engine would not take x86-64 by itself."""
+        """Platform to ask for, where x86-64 is not the engine's own."""
         return None if self.architecture in ("x86_64", "amd64") else "linux/amd64"
 
     @contextlib.contextmanager
     def guard(self, what: str) -> Iterator[None]:
-        """Turn the ways in which an engine fails into errors that say what was being done."""
+        """Turn errors of the engine's library into ours, which say what failed."""
         try:
             yield
         except (
@@ -219,10 +214,10 @@ class Engine:
             ConnectionError,
         ) as error:
             raise EngineLost(
-                f"the container engine at {self.address} stopped answering while we wanted to "
-                f"{what}",
-                hint=f"see that it runs (`{self.program} info`), then run the same command again; "
-                "what was finished is kept",
+                f"the container engine at {self.address} stopped answering while it was "
+                f"asked to {what}",
+                hint=f"check that it runs (`{self.program} info`), then run the command again; "
+                "finished work is kept",
             ) from error
         except docker.errors.APIError as error:
             text = str(error.explanation or error)
@@ -230,7 +225,7 @@ class Engine:
                 raise full(what) from error
             raise UserError(
                 f"the container engine at {self.address} could not {what}: {text.strip()}",
-                hint=f"the engine's own log tells more (`journalctl -u {self.program}`)",
+                hint=f"the engine's own log shows more (`journalctl -u {self.program}`)",
             ) from error
 
     def create(self, container: Container) -> ApiContainer:
@@ -283,5 +278,5 @@ def full(what: str) -> EngineFull:
     return EngineFull(
         f"the engine's disk is full: could not {what}",
         hint="free space there (`docker system df`, `invoke clean --level volumes`), then run "
-        "the same command again; what was finished is kept",
+        "the same command again; finished work is kept",
     )

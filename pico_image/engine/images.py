@@ -18,7 +18,7 @@ from pico_image.engine.client import Engine, full
 
 @dataclass(frozen=True)
 class Built:
-    """An image that is there, and what it was made from."""
+    """An image in the engine, and what it was made from."""
 
     id: str
     tag: str
@@ -28,9 +28,9 @@ class Built:
 
 
 def ensure_base(engine: Engine, console: Console, reference: str) -> Any:
-    """The image ``reference``, pulled when it is not there.
+    """The image ``reference``, pulled when the engine does not have it.
 
-    Raises UserError when it cannot be had; a failed pull is never only a warning.
+    Raises UserError when the pull fails; it is never only a warning.
     """
     with engine.guard(f"look for the image {reference}"):
         try:
@@ -85,8 +85,8 @@ def _not_pulled(engine: Engine, reference: str, reason: str) -> UserError:
         return full(f"pull {reference}")
     return UserError(
         f"the engine at {engine.address} could not pull the container image {reference}: {reason}",
-        hint="check the engine's network and proxy; `invoke doctor` tells whether the registry is "
-        "reachable; docs/building.md says how to make the container from Ubuntu instead",
+        hint="check the engine's network and proxy; `invoke doctor` checks the registry; "
+        "docs/building.md shows how to make the container from Ubuntu instead",
     )
 
 
@@ -136,7 +136,7 @@ def _build(engine: Engine, console: Console, dockerfile: Path, tag: str, base: s
             decode=True,
             labels={engine.owner: "image"},
             platform=engine.platform,
-            # The base was looked for, and pulled, before: pulling here would hide a failure.
+            # ensure_base has pulled the base; a pull here would hide a failure.
             pull=False,
         ):
             if error := event.get("error"):

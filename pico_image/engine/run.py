@@ -26,10 +26,10 @@ from pico_image.base.console import Console
 from pico_image.base.errors import CommandError, UserError
 from pico_image.engine.client import ANSWER_SECONDS, CAPABILITIES, Container, Engine
 
-#: With no output for this long the engine is asked whether it is there; two unanswered
-#: questions (PING_SECONDS each) and it counts as lost: 2 * (1.5 + 3) = 9 s.
+#: After this time without output the engine gets a ping; after two without an answer (PING_SECONDS
+#: each) it counts as lost: 2 * (1.5 + 3) = 9 s.
 QUIET_SECONDS = 1.5
-#: A longer last line counts as missed, and the whole output is asked for once more.
+#: A longer last line counts as missed, and the whole output is read once more.
 LAST_LINE_BYTES = 65536
 #: For each of two attempts to kill and remove a container, so that Ctrl-C never takes over 10 s.
 DISCARD_SECONDS = 4
@@ -42,7 +42,7 @@ REMOVE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Ended:
-    """How a container's program ended."""
+    """How the program of a container ended."""
 
     status: int
     out_of_memory: bool
@@ -85,7 +85,7 @@ def killed(status: int) -> str | None:
         return None
     return (
         "its container was killed from outside (`docker kill`, an engine that was stopped, a "
-        "machine without memory): run the same command again, what was finished is kept"
+        "machine without memory): run the same command again, finished work is kept"
     )
 
 
@@ -107,10 +107,10 @@ def _follow(
     what: str,
     on_line: Callable[[str], None] | None,
 ) -> None:
-    """Hand on the container's lines until it ends; notice a lost engine and a cancellation.
+    """Pass on the container's lines until it ends; notice a lost engine and a cancellation.
 
-    The stream is read by a thread of its own: a read from an engine that has vanished
-    behind a network never returns.
+    A thread of its own reads the stream: a read from an engine behind a network that is gone
+    never returns.
     """
     chunks: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     stream: CancellableStream[bytes] = container.logs(stream=True, follow=True)
@@ -119,7 +119,7 @@ def _follow(
         try:
             for chunk in stream:
                 chunks.put(chunk)
-        except Exception as error:  # a broken stream ends like a closed one: wait() tells which
+        except Exception as error:  # wait() tells a broken stream from one that ended
             console.log(f"the container's output ended: {error}")
         finally:
             chunks.put(None)
@@ -139,7 +139,7 @@ def _follow(
             if on_line is not None:
                 on_line(line)
     finally:
-        # Ends the thread's read, and with it the connection.
+        # This ends the read of the thread and closes the connection.
         with contextlib.suppress(Exception):
             stream.close()
         reader.join(1)
@@ -153,8 +153,8 @@ def _lines(
 ) -> Iterator[str]:
     """Whole lines out of chunks, until None; raises when cancelled or the engine is lost.
 
-    ``missed`` is asked at the end for what follows that many bytes, of which it gets the last:
-    an engine under load was seen to close the stream before a program's last words.
+    ``missed`` returns the rest of the output, from the number of bytes received and the last of
+    them: an engine under load was seen to close the stream before the program's last line.
     """
     rest, recent, received = b"", b"", 0
     heard = time.monotonic()
@@ -175,7 +175,7 @@ def _lines(
         recent = (recent + chunk)[-LAST_LINE_BYTES:]
         *lines, rest = (rest + chunk).split(b"\n")
         for raw in lines:
-            # A progress bar redraws its line with carriage returns: the last state counts.
+            # A progress bar redraws its line with carriage returns; keep the last state.
             yield raw.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace")
         if ended:
             if rest:
@@ -192,7 +192,7 @@ def _ping(engine: Engine) -> None:
 
 
 def _discard(engine: Engine, console: Console, container: ApiContainer) -> None:
-    """Kill and remove; never waits longer than two short questions to the engine."""
+    """Kill and remove; waits for two short answers of the engine at most."""
     give_up = time.monotonic() + 2 * DISCARD_SECONDS
     unanswered = 0
     while unanswered < 2 and (left := give_up - time.monotonic()) > 0:
@@ -203,7 +203,7 @@ def _discard(engine: Engine, console: Console, container: ApiContainer) -> None:
         except docker.errors.NotFound:
             return
         except docker.errors.APIError as error:
-            # 409: a busy engine is still at what it did not answer in time.
+            # 409: a busy engine still works on the request that timed out.
             console.log(f"container {container.id} could not be removed yet: {error}")
             time.sleep(0.2)
         except requests.RequestException as error:
@@ -231,7 +231,7 @@ def command_line(
 
 @contextlib.contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """SIGTERM and SIGHUP act like Ctrl-C, so that a closed terminal leaves no container behind."""
+    """SIGTERM and SIGHUP act like Ctrl-C, so that a closed terminal leaves no container."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -239,10 +239,9 @@ def _signals_interrupt() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    numbers = [signal.SIGTERM]
-    if hasattr(signal, "SIGHUP"):
-        numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         yield
     finally:
@@ -254,13 +253,13 @@ def _signals_interrupt() -> Iterator[None]:
 
 
 def remove_orphans(engine: Engine, console: Console) -> None:
-    """Remove containers without a name of their own that dead processes of this machine left.
+    """Remove stopped containers of processes of this machine that no longer run.
 
-    A run that is killed while it hands files to a volume leaves the container that it did this
-    with: never started, it stayed for ever and kept its volumes from being removed.
+    A run that was killed while it wrote to a volume left the container that it used: never
+    started, it stayed for ever, and its volumes could not be removed.
     """
     with engine.guard("look for containers that an earlier run left"):
-        # Not by a filter for the state: Podman refuses "dead", which it does not have.
+        # No filter by state: Podman refuses "dead", which it does not have.
         ours = {"label": f"{engine.owner}=container"}
         for item in engine.client.api.containers(all=True, filters=ours):
             if item["State"] not in ("created", "exited", "dead"):
@@ -284,7 +283,7 @@ def _alive(pid: int) -> bool:
 
 
 def remove_leftover(engine: Engine, console: Console, name: str) -> None:
-    """Remove the container ``name`` that a killed run of ours left; refuse another machine's."""
+    """Remove the container ``name`` of a killed run. Raises UserError when it is in use."""
     try:
         container = engine.client.containers.get(name)
     except docker.errors.NotFound:
@@ -295,7 +294,7 @@ def remove_leftover(engine: Engine, console: Console, name: str) -> None:
     if host and host != socket.gethostname():
         user = f"from the machine {host}"
     elif pid.isdecimal() and int(pid) != os.getpid() and _alive(int(pid)):
-        # The lock of a build tells two names of one engine (a context, a socket) for two.
+        # The lock of a build takes two names of one engine (a context, a socket) for two engines.
         user = f"by process {pid} of this machine"
     if container.status == "running" and user:
         raise UserError(
@@ -312,7 +311,7 @@ def remove_leftover(engine: Engine, console: Console, name: str) -> None:
         except docker.errors.NotFound:
             return
         except docker.errors.APIError:
-            # 409: an earlier request is still being carried out.
+            # 409: the engine still carries out an earlier request.
             if time.monotonic() > give_up:
                 raise
             time.sleep(0.2)

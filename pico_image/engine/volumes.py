@@ -1,8 +1,7 @@
 """Named volumes of a container engine: made with labels, filled and read as tar streams.
 
-A volume for files that do not change while in use is named after their content: it is filled
-once, marked whole last, and never altered, so a run that is cut off while filling it leaves
-nothing that could be taken for whole.
+A volume for files that do not change is named after their content: it is filled once, gets the
+mark WHOLE last, and is never altered. A run that is killed while it fills one leaves no mark.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Entry:
 
     @property
     def link(self) -> str | None:
-        """Where it points, for a symbolic link."""
+        """Its target, for a symbolic link."""
         if isinstance(self.content, Path) and self.content.is_symlink():
             return os.readlink(self.content)
         return None
@@ -54,7 +53,7 @@ class Entry:
         return f"{digest}{' x' if self.executable else ''}"
 
 
-#: Path inside the container, relative, -> what is there.
+#: Relative path inside the container -> its file.
 Tree = dict[str, Entry]
 
 
@@ -78,9 +77,9 @@ def tree_hash(tree: Mapping[str, Entry]) -> str:
 
 
 def ensure(engine: Engine, name: str, labels: Mapping[str, str], *, what: str) -> bool:
-    """Make the volume unless it is there; True when it is new.
+    """Make the volume unless it exists; True when it is new.
 
-    Raises UserError when one of that name is there with other labels: someone else's.
+    Raises UserError when one of that name has other labels, so it belongs to something else.
     """
     expected = {engine.owner: "volume", **labels}
     with engine.guard(f"make the volume {name}"):
@@ -170,7 +169,7 @@ def content_volume(
     *,
     what: str,
 ) -> str:
-    """Name of a volume that holds exactly ``tree``, filled now unless it was before."""
+    """Name of a volume with exactly the files of ``tree``, filled unless it was before."""
     digest = tree_hash(tree)
     name = f"{prefix}-{digest[:16]}"
     new = ensure(engine, name, {f"{engine.owner}.content": digest}, what=what)
@@ -184,7 +183,7 @@ def content_volume(
 
 
 def remove_others(engine: Engine, console: Console, prefix: str, keep: str) -> None:
-    """Remove content-named volumes of the same prefix; those in use stay."""
+    """Remove content-named volumes of the same prefix, unless they are in use."""
     with engine.guard("list volumes"):
         for volume in engine.client.volumes.list(filters={"label": f"{engine.owner}.content"}):
             if str(volume.name).startswith(f"{prefix}-") and volume.name != keep:

@@ -100,7 +100,7 @@ def test_engine_that_goes_away_within_an_answer(tmp_path: Path) -> None:
     with (
         fake_engine.answering(tmp_path / "docker.sock"),
         contextlib.closing(Engine.connect(OWNER)) as engine,
-        pytest.raises(EngineLost, match="stopped answering while we wanted to read"),
+        pytest.raises(EngineLost, match="stopped answering while it was asked to read"),
         engine.guard("read"),
     ):
         raise requests.exceptions.ChunkedEncodingError
@@ -143,7 +143,7 @@ def test_tunnel_over_ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     with fake_engine.answering(tmp_path / "far.sock"):
         monkeypatch.setenv("DOCKER_HOST", f"ssh://me@board:2222{tmp_path}/far.sock")
         with contextlib.closing(Engine.connect(OWNER)) as engine:
-            assert engine.name == "fake"
+            assert engine.version == "1.0-fake"
             assert f"ssh://me@board:2222{tmp_path}/far.sock" in str(engine.address)
     program.write_text("#!/bin/sh\necho 'Permission denied (publickey).' >&2\nexit 255\n")
     with pytest.raises(UserError, match=r"Permission denied \(publickey\)") as caught:
