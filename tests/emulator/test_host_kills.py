@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.qemu, pytest.mark.slow]
 
 #: Of a benchmark, and of a console; half of them of QEMU, half of the program that started it. A
 #: benchmark takes about 12 seconds, 30 on a busy machine.
-KILLS = 40 if PROOFS else 4
+KILLS = 40 if PROOFS else 2
 
 
 @pytest.fixture(scope="module")

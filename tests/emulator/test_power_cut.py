@@ -27,8 +27,8 @@ from .conftest import Kit
 
 pytestmark = pytest.mark.qemu
 
-#: A cut costs a boot, about 5 s: eight in CI, all thirty with `invoke test --level proofs`.
-CUTS = int(os.environ.get("PICO_POWER_CUTS", "30" if os.environ.get("PICO_PROOFS") == "1" else "8"))
+#: A cut costs a boot, about 5 s: four in CI, all thirty with `invoke test --level proofs`.
+CUTS = int(os.environ.get("PICO_POWER_CUTS", "30" if os.environ.get("PICO_PROOFS") == "1" else "4"))
 SEED = 20261123
 REPORTED = re.compile(r"^reported (/userdata/bench/\S+\.json)\r?$", re.MULTILINE)
 

@@ -32,13 +32,15 @@ from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.config.schema import Place, Source, SourceFile
 from tests.emulator.conftest import Kit, kit, output
-from tests.support.killing import MORE, Child, Moments, chance
+from tests.support.killing import MORE, PROOFS, Child, Moments, chance
 from tests.support.model_cards import model_folder
 from tests.test_sources import impatient
 
 __all__ = ["chance", "kit", "output"]  # fixtures
 
-IMAGE_KILLS, CACHE_KILLS, FETCH_KILLS, BAD_ANSWERS = 25 * MORE, 30 * MORE, 10 * MORE, 24 * MORE
+IMAGE_KILLS, CACHE_KILLS, FETCH_KILLS, BAD_ANSWERS = (
+    (125, 150, 50, 120) if PROOFS else (8, 10, 4, 8)
+)
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ def test_a_killed_image_build_is_finished_by_the_next_to_the_same_bytes(
             ), f"kill {tries}: half a {path.name}"
         Child(_build_image, parts, models[which]).wait()
         assert _same(images, undisturbed[which]), f"kill {tries}"
-    assert len(stages) > 3, "the kills did not come at different moments"
+    assert len(stages) > (3 if PROOFS else 1), "the kills did not come at different moments"
 
 
 class Counting(Console):
