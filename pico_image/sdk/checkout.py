@@ -1,7 +1,7 @@
 """The vendor's SDK inside a volume: fetched at the pin, or copied from the user's checkout.
 
-A user's checkout is only read: its files are copied into the volume, changed ones again at the
-next build, so nothing of ours ever gets into it.
+A user's checkout is only read: its files are copied into the volume, and changed ones again at
+the next build. We write nothing into it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from pico_image.engine import run
 from pico_image.engine.client import Container, Engine, EngineFull, Mount
 from pico_image.engine.volumes import Entry, Tree, Volume
 
-#: Files of one batch of the transfer; a broken connection costs at most one.
+#: Files of one batch of the transfer; a broken connection costs one batch at most.
 BATCH = 2000
-#: What makes a folder this SDK.
+#: Files that a folder with this SDK has.
 LANDMARKS = ("build.sh", "project/build.sh", "project/cfg/BoardConfig_IPC", "sysdrv/Makefile")
-#: What a build leaves in a checkout; it is no part of it.
+#: What a build leaves in a checkout.
 PRODUCTS = ("output", "config", "IMAGE", "sysdrv/source/buildroot", "sysdrv/source/objs_kernel")
-#: build.sh itself rewrites these tracked files (project/app/wifi_app); they say nothing.
+#: build.sh rewrites these tracked files (project/app/wifi_app), so they do not count as changes.
 REWRITTEN = ("hostapd", "hostapd_cli", "librkwifibt.so")
 SCRIPT = "/src/docker/sdk-checkout.sh"
-#: Status of our scripts when the volumes' disk has too little room.
+#: Status of our scripts when the disk with the volumes has too little space.
 NO_SPACE = 5
 
 
@@ -45,7 +45,7 @@ class Origin:
 
     @property
     def key(self) -> str:
-        """Short name for volumes: one for each commit, or each checkout of the user's."""
+        """Short name for volumes: one for each commit, or each checkout of the user."""
         if self.path is not None:
             return "path-" + hashlib.sha256(str(self.path).encode()).hexdigest()[:12]
         return self.commit[:12]
@@ -55,12 +55,12 @@ def make_tree(
     engine: Engine, console: Console, image: str, mounts: Sequence[Mount], origin: Origin,
     *, need_bytes: int,
 ) -> None:  # fmt: skip
-    """Bring the commit into the build volume, fetched first where it is not in the cache volume.
+    """Check the commit out into the build volume; fetch it unless it is in the cache volume.
 
-    A fetch goes on where an earlier one was cut off.
+    A fetch continues where an earlier one was interrupted.
 
     Raises UserError for a server that cannot be reached or does not have the commit, for too
-    little space, and for a file system that does not keep the files as they are.
+    little space, and for a file system that changes names or modes.
     """
     lines: deque[str] = deque(maxlen=50)
     with (
@@ -96,8 +96,8 @@ def make_tree(
         )
     if ended.status == 4:
         raise UserError(
-            "the SDK's files do not survive in the engine's volume: it lies on a file system that "
-            "does not tell xt_DSCP.c from xt_dscp.c, or changes modes",
+            "the engine's volume does not keep the SDK's files: it is on a file system that takes "
+            "xt_DSCP.c and xt_dscp.c for one file, or changes modes",
             hint="keep the engine's data on a Linux file system (ext4, xfs, btrfs)",
         )
     if ended.status == NO_SPACE:
@@ -112,8 +112,8 @@ def no_space(lines: Sequence[str], need_bytes: int) -> EngineFull:
     return EngineFull(
         f"the engine's disk has {free / 1e9:.1f} GB free; this build needs "
         f"{need_bytes / 1e9:.1f} GB",
-        hint="free space there: `docker system df` tells where it went, `invoke clean --level "
-        "volumes` removes what we keep in it",
+        hint="free space there: `docker system df` shows what uses it, `invoke clean --level "
+        "volumes` removes our volumes",
     )
 
 
@@ -137,7 +137,7 @@ def _not_fetched(origin: Origin, lines: list[str], status: int, log: Path | None
         return UserError(
             f"could not reach {origin.url} to fetch the SDK: {reason}",
             hint="check the engine's network and proxy, name a mirror with --sdk-url, or a "
-            "checkout that you have with --sdk-path; what came already is kept",
+            "checkout that you have with --sdk-path; files that arrived are kept",
         )
     hint = run.killed(status)
     return CommandError("fetch the SDK", status, "\n".join(lines[-12:]), log, hint=hint)
@@ -146,18 +146,18 @@ def _not_fetched(origin: Origin, lines: list[str], status: int, log: Path | None
 # -- the user's own checkout ----------------------------------------------------------
 
 
-def check_path(path: Path, commit: str, *, any_version: bool = False) -> None:
-    """Refuse a folder that is not the SDK, or is another commit of it."""
+def check_path(path: Path, commit: str) -> None:
+    """Raise UserError for a folder that is not the SDK, or is another commit of it."""
     for landmark in LANDMARKS:
         if not (path / landmark).exists():
             raise UserError(
                 f"{path} is not the Luckfox SDK: it has no {landmark}",
                 hint="--sdk-path names the folder with build.sh in it",
             )
-    found = _commit_of(path)
-    if found is not None and found != commit and not any_version:
+    actual = _commit_of(path)
+    if actual is not None and actual != commit:
         raise UserError(
-            f"the SDK at {path} is at commit {found[:12]}, the pin in configs/sources.yml is "
+            f"the SDK at {path} is at commit {actual[:12]}, the pin in configs/sources.yml is "
             f"{commit[:12]}",
             hint=f"git -C {path} checkout {commit[:12]}; or, to build with it as it is, put its "
             "commit into configs/sources.yml",
@@ -165,7 +165,7 @@ def check_path(path: Path, commit: str, *, any_version: bool = False) -> None:
 
 
 def _commit_of(path: Path) -> str | None:
-    """Its commit; None where there is no git to tell."""
+    """Its commit; None where git cannot tell."""
     try:
         answer = subprocess.run(
             ["git", "-c", f"safe.directory={path}", "-C", str(path), "rev-parse", "HEAD"],
@@ -180,7 +180,7 @@ def _commit_of(path: Path) -> str | None:
 
 
 def files_of(path: Path) -> Tree:
-    """The files of a checkout, build products and git's own left out."""
+    """The files of a checkout, without build products and git's own."""
     tree: Tree = {}
     for folder, names, files in os.walk(path):
         relative = Path(folder).relative_to(path)
@@ -200,7 +200,7 @@ def files_of(path: Path) -> Tree:
 
 
 def _listing(tree: Tree) -> dict[str, str]:
-    """Size, time and mode of each file: enough to see which ones changed since the last copy."""
+    """Size, time and mode of each file, which show what changed since the last copy."""
     listing = {}
     for name, entry in tree.items():
         assert isinstance(entry.content, Path)
@@ -211,7 +211,7 @@ def _listing(tree: Tree) -> dict[str, str]:
 
 
 def copy_path(console: Console, volume: Volume, path: Path) -> str:
-    """Bring the volume's copy up to date with the user's checkout; a name for what it is now."""
+    """Bring the volume's copy up to date with the user's checkout; a name for its state."""
     tree = files_of(path)
     listing = _listing(tree)
     before = volume.read("sdk.files")
@@ -220,7 +220,7 @@ def copy_path(console: Console, volume: Volume, path: Path) -> str:
     gone = sorted(set(known) - set(listing))
     if changed or gone or before is None:
         with console.step(f"Copy {len(changed)} files of {path} into the volume"):
-            # Should this be cut off, the next run sends everything again.
+            # If this is interrupted, the next run sends everything again.
             volume.put({"sdk.files": Entry(b"{}"), "sdk/.pico": Entry(b"")})
             if gone:
                 volume.put({"gone": Entry("\0".join(gone).encode())})
@@ -242,5 +242,5 @@ def copy_path(console: Console, volume: Volume, path: Path) -> str:
             volume.put(changed, "sdk")
             content = json.dumps(listing, sort_keys=True).encode()
             volume.put({"sdk.files": Entry(content)})
-    telling = {k: v for k, v in listing.items() if Path(k).name not in REWRITTEN}
-    return "path:" + hashlib.sha256(json.dumps(telling, sort_keys=True).encode()).hexdigest()
+    sources = {k: v for k, v in listing.items() if Path(k).name not in REWRITTEN}
+    return "path:" + hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()

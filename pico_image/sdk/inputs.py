@@ -1,7 +1,7 @@
-"""What each stage of the SDK is made from, and what a change of it makes wrong.
+"""What each stage of the SDK is made from, and what to remove when that changes.
 
-A stage is up to date when the inputs that it was run with are those of now. Where they differ,
-``rootfs_actions`` says what must go first, as little as gives the result of a build from nothing.
+A stage is up to date when its inputs are those of its last run. Where they differ,
+``rootfs_actions`` removes only as much as a build from nothing would make differently.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from pico_image.engine.volumes import Entry, Tree, tree_hash
 
-#: Goes up when a stage of ours comes to do something else with the same inputs.
+#: Raise it when a stage does something else with the same inputs.
 FORMAT = 1
 
 Inputs = dict[str, Any]
@@ -38,7 +38,7 @@ class Stage(Enum):
 
     @property
     def needs(self) -> tuple[Stage, ...]:
-        """Stages whose results it takes in."""
+        """Stages whose results it uses."""
         return {
             Stage.ROOTFS: (Stage.KERNEL,),  # the modules are built against the kernel
             Stage.APP: (Stage.MEDIA,),
@@ -46,7 +46,7 @@ class Stage(Enum):
         }.get(self, ())
 
 
-#: BoardConfig variables by the stages that read them; any other belongs to every stage.
+#: BoardConfig variables and the stages that read them; all stages read any other.
 _READ_BY = (
     (r"RK_UBOOT_\w+|RK_BOOT_MEDIUM", (Stage.UBOOT, Stage.FIRMWARE)),
     (r"RK_KERNEL_\w+", (Stage.KERNEL,)),
@@ -57,12 +57,12 @@ _READ_BY = (
         (Stage.FIRMWARE,),
     ),
     (r"RK_ENABLE_ROCKCHIP_TEST", (Stage.ROOTFS, Stage.FIRMWARE)),
-    # Sizes and CMA only go into env.img, which we make ourselves after the stages.
+    # Sizes and CMA are only in env.img, which we make ourselves after the stages.
     (r"RK_PARTITION_CMD_IN_ENV|RK_BOOTARGS_CMA_SIZE|RK_JOBS", ()),
 )
 _EXPORT = re.compile(r"^export (\w+)=(.*)$")
 
-#: Symbols that Buildroot acts on when it puts the target together, not when it builds packages.
+#: Symbols that Buildroot reads when it assembles the target, not when it builds packages.
 _FINAL = re.compile(
     r"BR2_(TARGET_GENERIC_\w+|TARGET_ENABLE_ROOT_LOGIN|ROOTFS_\w+|TARGET_ROOTFS_\w+|SYSTEM_\w+|"
     r"CCACHE\w*|JLEVEL|DL_DIR|PRIMARY_SITE\w*|BACKUP_SITE|DEFCONFIG)"
@@ -88,7 +88,7 @@ def board_values(text: str) -> dict[str, str]:
 
 
 def values_for(stage: Stage, values: Mapping[str, str]) -> dict[str, str]:
-    """Those of the BoardConfig variables that ``stage`` reads."""
+    """The BoardConfig variables that ``stage`` reads."""
     chosen = {}
     for name, value in values.items():
         readers = next(
@@ -97,20 +97,20 @@ def values_for(stage: Stage, values: Mapping[str, str]) -> dict[str, str]:
         if stage in readers:
             chosen[name] = value
     if stage is Stage.FIRMWARE:
-        # The mount script of the image has the names and numbers of the partitions.
+        # The mount script in the image has the names and numbers of the partitions.
         table = values.get("RK_PARTITION_CMD_IN_ENV", "")
         chosen["partition names"] = " ".join(re.findall(r"\(([^)]*)\)", table))
     return chosen
 
 
 def packages(tree: Tree) -> dict[str, dict[str, Any]]:
-    """Our Buildroot packages: version, hash of all that each is made from, dependencies.
+    """Our Buildroot packages: version, hash of everything each is made from, dependencies.
 
-    Made from: its folder, the places of our tree that its .mk names through
-    BR2_EXTERNAL_LUCKFOX_NPU_PATH, and what is handed over in the variables that it reads:
+    A package is made from its folder, the files of our tree that its .mk names through
+    BR2_EXTERNAL_LUCKFOX_NPU_PATH, and the folders in the variables that it reads:
     PICO_MODELS_DIR, PICO_NEON_RUNNER.
     """
-    found: dict[str, dict[str, Any]] = {}
+    ours: dict[str, dict[str, Any]] = {}
     for path, entry in tree.items():
         match = re.fullmatch(r"package/([^/]+)/\1\.mk", path)
         if not match:
@@ -129,12 +129,12 @@ def packages(tree: Tree) -> dict[str, dict[str, Any]]:
         depends: list[str] = []
         for line in re.findall(rf"^{variable}_DEPENDENCIES\s*\+?=\s*(.*)$", text, re.MULTILINE):
             depends += line.rstrip("\\").split()
-        found[name] = {
+        ours[name] = {
             "version": version[1] if version else "",
             "hash": tree_hash(_below(tree, places)),
             "depends": sorted(set(depends)),
         }
-    return found
+    return ours
 
 
 def _below(tree: Tree, places: Iterable[str]) -> Tree:
@@ -153,13 +153,13 @@ def _text(entry: Entry) -> str:
 
 def symbols(defconfig: str) -> dict[str, str]:
     """Symbols of a defconfig; those that are not set have the value ``n``."""
-    found = {}
+    values = {}
     for line in defconfig.splitlines():
         if match := re.match(r"^(BR2_\w+)=(.*)$", line):
-            found[match[1]] = match[2]
+            values[match[1]] = match[2]
         elif match := re.match(r"^# (BR2_\w+) is not set$", line):
-            found[match[1]] = "n"
-    return found
+            values[match[1]] = "n"
+    return values
 
 
 def stage_inputs(
@@ -171,10 +171,10 @@ def stage_inputs(
     container: str,
     env: Mapping[str, str],
 ) -> dict[Stage, Inputs]:
-    """The inputs of every stage, from what is handed to the container.
+    """The inputs of every stage.
 
-    ``defconfig`` and ``board_config`` are paths in ``tree``; ``sdk`` says which SDK, ``container``
-    which image; ``env`` is what build.sh gets beside.
+    ``tree`` has the files that the container gets, ``defconfig`` and ``board_config`` are paths in
+    it; ``sdk`` names the SDK, ``container`` the image; ``env`` is the environment of build.sh.
     """
     values = board_values(_text(tree[board_config]))
     common = {"format": FORMAT, "sdk": sdk, "container": container}
@@ -200,7 +200,7 @@ def stage_inputs(
 
 
 def rootfs_actions(old: Inputs, new: Inputs) -> list[str]:
-    """What must be removed before Buildroot runs on with ``new`` in a tree that had ``old``.
+    """What to remove before Buildroot continues with ``new`` in a tree that was built with ``old``.
 
     Buildroot itself rebuilds nothing when a configuration or a local source changes (its manual,
     "Understanding when a full rebuild is necessary").
@@ -213,7 +213,7 @@ def rootfs_actions(old: Inputs, new: Inputs) -> list[str]:
     owned = {name: owner for name in changed if (owner := _owner(name, mine)) is not None}
     foreign = [name for name in changed if name not in owned and not _FINAL.fullmatch(name)]
     if foreign:
-        # What other packages find and use may change with it; ccache makes the rest quick.
+        # Other packages may find and use it; ccache makes the rebuild fast.
         return ["wipe-output"]
     stale = set(owned.values())
     for name in mine:
@@ -234,7 +234,7 @@ def rootfs_actions(old: Inputs, new: Inputs) -> list[str]:
 
 
 def _owner(symbol: str, mine: Iterable[str]) -> str | None:
-    """Which of our packages a symbol belongs to: the one with the longest name that fits."""
+    """The package of ours that a symbol belongs to: the longest name that fits."""
     fitting = [
         name
         for name in mine
@@ -245,10 +245,10 @@ def _owner(symbol: str, mine: Iterable[str]) -> str | None:
 
 
 def _with_dependents(names: set[str], mine: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """These packages and all of ours that are built on them."""
-    found = set(names)
+    """These packages and all of ours that depend on them."""
+    closed = set(names)
     while True:
-        more = {name for name, package in mine.items() if found & set(package["depends"])} - found
-        if not more:
-            return found
-        found |= more
+        more = {name for name, package in mine.items() if closed & set(package["depends"])}
+        if more <= closed:
+            return closed
+        closed |= more

@@ -42,7 +42,7 @@ _PROBE = re.compile(
 #: Lines that explain a failure, at most.
 RELEVANT_LINES = 15
 
-#: Seconds that a package is taken to last before it was ever timed.
+#: Estimate for a package that was never timed.
 UNKNOWN_SECONDS = 10.0
 
 
@@ -68,7 +68,7 @@ def timings(text: str) -> dict[str, float]:
 
 
 class Follower:
-    """Reads Buildroot's output line by line and knows how far it is."""
+    """Reads Buildroot's output line by line and tells how far it is."""
 
     def __init__(self, past: Mapping[str, float] | None = None) -> None:
         self._past = dict(past or {})
@@ -133,7 +133,7 @@ class Follower:
         return [*self._seen, *later] if include_seen else later
 
     def seconds_left(self, now: float | None = None) -> float | None:
-        """Estimate from earlier timings of these packages; None while there is nothing to go by."""
+        """Estimate from earlier timings of these packages; None without any."""
         if not self._order or not self._seen or not self._past:
             return None
         moment = time.monotonic() if now is None else now
@@ -180,8 +180,8 @@ class Failure:
     name: str
     pattern: re.Pattern[str]
     remedy: str
-    #: Files may have been left cut short, so the stage must not be continued as it is.
-    leaves_cut_files: bool = False
+    #: It may leave truncated files, so the stage must not be continued as it is.
+    leaves_truncated_files: bool = False
 
 
 def _known(name: str, pattern: str, remedy: str, *, cut: bool = False) -> Failure:
@@ -192,8 +192,8 @@ KNOWN = (
     _known(
         "disk-full",
         r"No space left on device|Disk quota exceeded",
-        "the engine's disk is full: free some (`docker system df` tells where it went, `invoke "
-        "clean --level volumes` removes our volumes), then run the same command again",
+        "the engine's disk is full: free some space (`docker system df` shows what uses it, "
+        "`invoke clean --level volumes` removes our volumes), then run the same command again",
         cut=True,
     ),
     _known(
@@ -206,8 +206,8 @@ KNOWN = (
     _known(
         "dropped-symbol",
         r"BR2_\w+ was asked to be .*, is ",
-        "Buildroot does not take what the variant asks for, as told above with file and line: "
-        "mend that line (`invoke menuconfig` shows what there is and prints lines for the file)",
+        "Buildroot drops a symbol of the variant; file and line are above: mend that line (`invoke "
+        "menuconfig` shows the symbols and prints lines for the file)",
     ),
     _known(
         "npu-models",
@@ -217,8 +217,8 @@ KNOWN = (
     _known(
         "wrong-hash",
         r"has wrong sha(256|512|1) hash|wrong sha256",
-        "a download does not have the content that its package states: remove that file from the "
-        "downloads (`invoke shell`, then look in /cache/dl), and see whether a proxy changes files",
+        "a download has another hash than its package states: remove that file from the "
+        "downloads (`invoke shell`, then see /cache/dl), and check whether a proxy changes files",
     ),
     _known(
         "download",
@@ -226,13 +226,13 @@ KNOWN = (
         r"unable to resolve host|Network is unreachable|Connection refused|"
         r"\.stamp_downloaded\].*Error",
         "a source could not be downloaded: check the engine's network and proxy (http_proxy is "
-        "handed on); what was downloaded is kept, so run the same command again; `invoke fetch` "
+        "passed on); finished downloads are kept, so run the same command again; `invoke fetch` "
         "downloads everything without building",
     ),
     _known(
         "case-insensitive",
         r"No rule to make target '?net/netfilter/xt_",
-        "the SDK lies on a file system that takes xt_DSCP.c and xt_dscp.c for one file (a Mac's or "
+        "the SDK is on a file system that takes xt_DSCP.c and xt_dscp.c for one file (a Mac's or "
         "Windows folder): keep the engine's volumes on a Linux file system",
     ),
     _known(

@@ -70,7 +70,7 @@ def _engine(engine: Engine, config: Config | None) -> list[Finding]:
         found += _volume(engine)
         found += _other_pins(engine, config) if config is not None else []
     except (UserError, docker.errors.DockerException, requests.RequestException) as error:
-        detail = f"it failed while it was looked at: {str(error).splitlines()[0]}"
+        detail = f"the check failed: {str(error).splitlines()[0]}"
         remedy = f"see that `{engine.program} info` answers"
         found.append(Finding("engine's volumes", False, detail, remedy))
     return found
@@ -86,7 +86,7 @@ def _memory(engine: Engine) -> Finding:
 
 
 def _volume(engine: Engine) -> list[Finding]:
-    """Space and file names in a volume, seen from a container of ours if there is an image."""
+    """Space and file names in a volume, checked in a container of ours if there is an image."""
     images = engine.client.images.list(filters={"label": f"{NAME}=image"})
     if not images:
         root = Path(str(engine.info("DockerRootDir") or "/nonexistent"))
@@ -95,13 +95,13 @@ def _volume(engine: Engine) -> list[Finding]:
             return [Finding("engine's disk", True, detail)]
         return [_disk(shutil.disk_usage(root).free)]
     name = f"{NAME}-probe"
-    volumes.ensure(engine, name, {}, what="a look at the engine's disk")
+    volumes.ensure(engine, name, {}, what="a check of the engine's disk")
     try:
         lines = run.output_of(
             engine,
             Console(),
             Container(str(images[0].id), ["bash", "-c", PROBE], [Mount(name, "/probe")]),
-            what="look at the engine's disk",
+            what="check the engine's disk",
         )
     except UserError as error:
         return [Finding("engine's volumes", False, error.message, error.hint or "")]
@@ -172,7 +172,7 @@ def _wsl() -> list[Finding]:
 
 
 def _registry(engine: Engine, config: Config) -> Finding:
-    """Whether the engine, not this machine, can ask for the base image."""
+    """Whether the engine, not this machine, can reach the base image."""
     source = config.sources.get("sdk-container")
     reference = (source.image if source else None) or "ubuntu:22.04"
     remedy = (
@@ -181,8 +181,8 @@ def _registry(engine: Engine, config: Config) -> Finding:
     client = engine.watch_for(NETWORK_SECONDS)
     try:
         if engine.podman:
-            # Docker's way to ask (/distribution) is one that Podman does not have; and what it has
-            # takes no name without a registry unless it is configured to.
+            # Podman lacks Docker's request (/distribution), and its own takes no name without a
+            # registry unless it is configured to.
             whole = quote("/".join(resolve_repository_name(reference)), safe="")
             answer = client.api.get(
                 f"{client.api.base_url}/v4.0.0/libpod/manifests/{whole}/json",

@@ -208,7 +208,7 @@ def run_stage(
     if ended.status == NO_SPACE and any(line.startswith("@free ") for line in lines):
         raise no_space(list(lines), need_bytes)
     known = log.recognise(ended, list(lines))
-    if known is not None and known.leaves_cut_files:
+    if known is not None and known.leaves_truncated_files:
         # The script could tell only that build.sh failed; the next run must not go on from it.
         content = f'{{"state": "begun", "outputs": {{}}, "run": {run}}}\n'.encode()
         with contextlib.suppress(UserError):
