@@ -24,10 +24,12 @@ from pathlib import Path
 from pico_image.base.console import Console
 from pico_image.base.files import ROOT
 from pico_image.base.project import NAME
+from pico_image.card.parts import Contents
 from pico_image.config import configuration
+from pico_image.config.target import Target
 from pico_image.engine import run, volumes
 from pico_image.engine.client import Container, Engine, Mount
-from pico_image.sdk import backend
+from pico_image.sdk.backend import Backend
 from pico_image.sdk.workspace import Options
 from tests.support.model_cards import card
 from tests.support.sdk_stand_in import base_image, repository
@@ -71,7 +73,7 @@ def measure(seconds: float, folder: Path, process: TestEngine) -> dict[str, floa
     models = folder / "model"
     models.mkdir()
     (models / "model.json").write_text(json.dumps(card().plain()), encoding="utf-8")
-    options = Options(base_image=BASE, models={"efficientnet-lite0": models}, first_bytes=0)
+    options = Options(base_image=BASE, first_bytes=0)
     console = Console()
     engine = Engine.connect(NAME)
     with (
@@ -87,7 +89,8 @@ def measure(seconds: float, folder: Path, process: TestEngine) -> dict[str, floa
         }
         volumes.Volume(engine, BASE, f"{NAME}-dl").put(entries)
         began = time.monotonic()
-        backend.build(console, config, config.variant(VARIANT), options, engine=engine)
+        contents = Contents({"efficientnet-lite0": models})
+        Backend(console, options, engine).build(Target.of(config, VARIANT), contents)
         ours = time.monotonic() - began
         volume = f"{NAME}-{VARIANT}-{commit[:12]}"
         source = next(

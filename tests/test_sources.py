@@ -20,10 +20,11 @@ import requests
 from pico_image import sources
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
+from pico_image.card.parts import Parts
 from pico_image.config import configuration
 from pico_image.config.schema import Place, Source, SourceFile
+from pico_image.image import build
 from pico_image.models import environment
-from pico_image.sdk import tools
 
 CONTENT = b"the right bytes" * 1000
 
@@ -253,16 +254,18 @@ def test_two_fetches_at_once_download_once(server: str) -> None:
     assert results[0].read_bytes() == CONTENT
 
 
-def test_a_matrix_of_variants_is_offline_on_every_engine() -> None:
-    config = configuration.load()
+def test_a_matrix_of_variants_is_offline_on_every_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     offline: list[bool] = []
 
-    def build(own: Console, *_: object) -> Path:
+    def note(own: Console, *_: object) -> Parts:
         offline.append(own.offline)
-        return Path()
+        return Parts(tmp_path)
 
-    variants = [config.variant("luckfox-pico-mini"), config.variant("emulator")]
+    monkeypatch.setattr(build, "build_image", note)
     for each in (True, False):
         console = Console(offline=each, stream=io.StringIO())
-        tools.build_all(console, config, variants, contexts=["a", "b"], build_one=build)
+        names = ["luckfox-pico-mini", "emulator"]
+        build.build_all(console, configuration.load(), names, contexts=["a", "b"])
     assert offline == [True, True, False, False]

@@ -1,4 +1,4 @@
-"""What a backend gets and gives: the inputs of a build, its parts, the components in an image."""
+"""What a backend gets and gives: contents, parts, the components that an image consists of."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from pico_image.config.schema import Source
 PARTS = ("env", "idblock", "uboot", "boot", "oem", "userdata", "rootfs")
 
 
+#: This project's own, whose text is LICENSE at the top of the tree.
+LICENCE = "Apache-2.0"
+
+
 @dataclass(frozen=True)
-class Inputs:
-    """What goes into an image besides its target."""
+class Contents:
+    """What goes into an image besides what its target says."""
 
     #: Folders of converted models by name.
     models: Mapping[str, Path] = field(default_factory=dict)
@@ -44,7 +48,9 @@ class Component:
     built_by: str | None = None
 
     @classmethod
-    def of(cls, source: Source) -> Component:
+    def of(
+        cls, source: Source, *, installed: tuple[str, ...] = (), linked: tuple[str, ...] = ()
+    ) -> Component:
         return cls(
             ref=f"source:{source.name}",
             name=source.name,
@@ -52,7 +58,38 @@ class Component:
             licence=source.licence,
             description=source.purpose,
             sha256=source.files[0].sha256 if source.files else None,
+            installed=installed,
+            linked=linked,
         )
+
+
+#: The one component for the C and C++ libraries of a cross compiler.
+RUNTIME = "toolchain:runtime"
+
+
+def runtime(compiler: str, linked: tuple[str, ...] = ()) -> Component:
+    """The libraries that came with a cross compiler, in every program that it linked."""
+    return Component(
+        ref=RUNTIME,
+        name="glibc, libgcc and libstdc++ of the cross compiler",
+        version=compiler,
+        licence="LGPL-2.1-or-later, GPL-3.0-or-later WITH GCC-exception-3.1",
+        description="linked statically into every program of the emulator's image",
+        linked=linked,
+    )
+
+
+def own_files(commit: str, installed: tuple[str, ...]) -> Component:
+    """The files of this project that are no programs: overlay, settings and keys."""
+    return Component(
+        ref="own:system",
+        name="luckfox-pico-npu",
+        version=commit,
+        licence=LICENCE,
+        description="init scripts and settings of this project, and the keys given to the build",
+        program=True,
+        installed=installed,
+    )
 
 
 @dataclass(frozen=True)
@@ -69,8 +106,6 @@ class Parts:
     components: tuple[Component, ...] | None = None
     #: Files beside the parts that belong to the image: what the vendor's flashing tools take.
     beside: tuple[str, ...] = ()
-    #: Whether only the emulator boots it.
-    emulated: bool = False
 
 
 @dataclass(frozen=True)

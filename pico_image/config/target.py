@@ -53,6 +53,11 @@ class Target:
         return self.variant.name
 
     @property
+    def emulated(self) -> bool:
+        """Whether QEMU stands in for a board: without a chip, an image boots nowhere else."""
+        return self.board.soc is None
+
+    @property
     def packages(self) -> list[str]:
         return self.variant.packages
 

@@ -1,38 +1,27 @@
-"""The parts of an emulator image and the card; each is made anew only when its input changed."""
+"""The parts of an emulator image; each is made anew only when its inputs changed."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pico_image.base import project
+from pico_image.base.cache import code_of
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.base.files import (
-    atomic_write,
-    locked,
-    output_dir,
-    remove_tree,
-    sha256_tree,
-    write_text,
-)
+from pico_image.base.files import atomic_write, output_dir, remove_tree, sha256_tree, write_text
 from pico_image.card import filesystem, fit
 from pico_image.card.env import env_image, env_text
-from pico_image.config.configuration import Config
-from pico_image.config.partitions import PartitionTable
-from pico_image.config.schema import Board, Variant
+from pico_image.card.parts import Contents
 from pico_image.config.target import Target
 from pico_image.emulator import rootfs
-from pico_image.emulator.system import dropbear, userland
-from pico_image.image import finish, sbom_files
-from pico_image.image.finish import PARTS
+from pico_image.emulator.system import userland
 
 #: What stands in the slots that QEMU never reads.
 PLACEHOLDER = (
@@ -41,122 +30,66 @@ PLACEHOLDER = (
     "layout is the board's.\n"
 )
 PLACEHOLDER_SIZE = 4096
-#: Emulated times mean nothing, so more runs would only cost time: 240 inferences of a second each,
-#: and a float32 inference takes 3.4 s. Three pictures of known class tell that all is right.
-BENCH_OPTIONS = "--quick --pictures 3"
 
 
-def build_from(
-    console: Console,
-    config: Config,
-    variant: Variant,
-    board: Board,
-    base: Mapping[str, Path],
-    programs: Path,
-    models: Mapping[str, Path],
-    *,
-    authorized_keys: str = "",
-    forms: Sequence[str] | None = None,
+def make_parts(
+    console: Console, target: Target, materials: Mapping[str, Path], contents: Contents
 ) -> Path:
-    """Make the parts and the card image out of what was compiled and converted.
+    """Make the parts out of what was compiled and converted; the folder that they are in.
 
-    ``base`` has the folders of `emulator.parts`, and "dropbear" where there are
-    ``authorized_keys``; ``programs`` is a folder of programs for the
-    board; ``models`` maps names to folders of converted models. Folders made by build_once are
-    taken by their names, which are hashes of all that went in.
+    Folders made by build_once are taken by their names, which are hashes of all that went in.
     """
-    images = output_dir() / variant.name / "images"
-    with locked(
-        output_dir() / variant.name / ".lock",
-        f"the image folder of {variant.name}",
-        notify=console.info,
-    ):
-        folders = {**base, "programs": programs, **{f"model {n}": p for n, p in models.items()}}
-        with _space_needed(images), unchanged(folders, "the image") as check:
-            maker = _Maker(console, config, variant, board, images, authorized_keys, forms, check)
-            return maker.make(base, programs, models)
-
-
-@contextlib.contextmanager
-def _space_needed(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(
-            f"no space left while making the image in {folder}",
-            hint="free some space (an image takes about 150 MB), or name another folder with "
-            "PICO_OUTPUT_DIR; what was finished is kept",
-        ) from error
+    models = {f"model {name}": path for name, path in contents.models.items()}
+    with unchanged({**materials, **models}, "the image") as check:
+        maker = _Maker(console, target, check)
+        maker.make(materials, contents)
+        return maker.images
 
 
 class _Maker:
-    def __init__(
-        self,
-        console: Console,
-        config: Config,
-        variant: Variant,
-        board: Board,
-        images: Path,
-        authorized_keys: str,
-        forms: Sequence[str] | None,
-        check: Callable[[], None],
-    ) -> None:
-        self.check = check
+    def __init__(self, console: Console, target: Target, check: Callable[[], None]) -> None:
         self.console = console
-        self.config = config
-        self.variant = variant
-        self.images = images
-        self.keys = authorized_keys
-        self.forms = forms
-        self.stamps = images.parent / ".stamps"
-        self.epoch = project.source_date_epoch(config.root)
-        self.table = PartitionTable.parse(variant.partitions or board.partitions)
-        if self.table.device is None:
-            self.table = self.table.with_device(board.block_device)
-        self.board = board
-        for name in PARTS:
-            _ = self.table[name]
-        self.changed = False
+        self.target = target
+        self.check = check
+        self.images = output_dir() / target.name / "images"
+        self.stamps = self.images.parent / ".stamps"
+        self.epoch = project.source_date_epoch(target.config.root)
 
-    def make(self, base: Mapping[str, Path], programs: Path, models: Mapping[str, Path]) -> Path:
+    def make(self, materials: Mapping[str, Path], contents: Contents) -> None:
         self.images.mkdir(parents=True, exist_ok=True)
         _sweep(self.images)
-        recipe = sha256_tree(
-            [
-                Path(__file__).with_name(f"{name}.py")
-                for name in ("emulator_image", "rootfs", "ext4", "fit")
-            ]
-        )
-        common = {"epoch": self.epoch, "recipe": recipe, "layout": str(self.table)}
-        variables = self._variables()
+        common = {
+            "epoch": self.epoch,
+            "recipe": code_of("pico_image.emulator", "pico_image.card"),
+            "layout": str(self.target.layout),
+        }
         self._part(
             "rootfs",
             {
                 **common,
-                "base": {name: _identity(path) for name, path in base.items()},
-                "programs": _identity(programs.parent),
-                "models": {name: _identity(path) for name, path in models.items()},
+                "materials": {name: identity(path) for name, path in materials.items()},
+                "models": {name: identity(path) for name, path in contents.models.items()},
                 "overlay": sha256_tree([rootfs.OVERLAY, userland.BOARD_FOLDER]),
-                "packages": self.variant.packages,
-                "settings": self._settings(),
-                "keys": self.keys,
+                "packages": self.target.packages,
+                "settings": rootfs.settings(self.target),
+                "console": self.target.board.console,
+                "keys": rootfs.authorized_keys(contents),
             },
-            lambda image: self._make_rootfs(image, base, programs, models),
+            functools.partial(self._make_rootfs, materials, contents),
         )
         self._part(
             "boot",
-            {**common, "initramfs": _identity(base["initramfs"])},
-            lambda image: self._make_boot(image, base),
+            {
+                **common,
+                "materials": [identity(materials[name]) for name in ("kernel", "initramfs")],
+            },
+            functools.partial(self._make_boot, materials),
         )
         for name, folder in (("oem", "usr/ko"), ("userdata", "bench")):
             self._part(name, common, functools.partial(self._make_empty, name, folder))
-        self._part("env", {**common, "env": variables}, self._make_env)
+        self._part("env", {**common, "env": self.target.env()}, self._make_env)
         for name in ("idblock", "uboot"):
             self._part(name, common, functools.partial(_write_placeholder, name))
-        self._compose(base, programs, models)
-        return self.images
 
     def _part(self, name: str, inputs: dict[str, Any], make: Callable[[Path], None]) -> None:
         """Make ``NAME.img`` unless it is the one that was made from the same inputs."""
@@ -167,7 +100,7 @@ class _Maker:
             self._stamp(image).unlink(missing_ok=True)
             make(image)
             self.check()  # or it is stamped as made from what was no longer there
-        slot = self.table[name].size
+        slot = self.target.layout[name].size
         size = image.stat().st_size
         if slot is not None and size > slot:
             image.unlink()
@@ -177,7 +110,6 @@ class _Maker:
                 hint="give it a larger slot in the partition string of the variant or its board",
             )
         self._remember(image, inputs)
-        self.changed = True
 
     def _stamp(self, path: Path) -> Path:
         return self.stamps / f"{path.name}.json"
@@ -199,29 +131,13 @@ class _Maker:
 
     def _slot(self, name: str) -> int:
         """Size of a slot, in bytes; one that takes the rest of the card counts as 512 MiB."""
-        return self.table[name].size or 512 << 20
+        return self.target.layout[name].size or 512 << 20
 
-    def _make_rootfs(
-        self, image: Path, base: Mapping[str, Path], programs: Path, models: Mapping[str, Path]
-    ) -> None:
+    def _make_rootfs(self, materials: Mapping[str, Path], contents: Contents, image: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=".rootfs.", dir=self.images) as scratch:
-            root = Path(scratch)
-            rootfs.assemble(
-                root,
-                kernel=base["kernel"],
-                busybox=base["busybox"],
-                e2fsprogs=base["e2fsprogs"],
-                programs=programs,
-                packages=self.variant.packages,
-                models=models,
-                settings=self._settings(),
-            )
-            modes = dict(rootfs.MODES)
-            if self.keys:
-                dropbear.install(root, base["dropbear"], self.keys)
-                modes.update(dropbear.MODES)
+            modes = rootfs.fill(Path(scratch), self.target, materials, contents)
             volume = filesystem.Volume("rootfs", self._slot("rootfs"), shrink=True, modes=modes)
-            filesystem.make(self.console, root, image, volume, self.epoch)
+            filesystem.make(self.console, Path(scratch), image, volume, self.epoch)
 
     def _make_empty(self, name: str, folder: str, image: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=self.images) as scratch:
@@ -229,52 +145,24 @@ class _Maker:
             volume = filesystem.Volume(name, self._slot(name))
             filesystem.make(self.console, Path(scratch), image, volume, self.epoch)
 
-    def _make_boot(self, image: Path, base: Mapping[str, Path]) -> None:
-        release = (base["kernel"] / "release").read_text(encoding="ascii").strip()
+    def _make_boot(self, materials: Mapping[str, Path], image: Path) -> None:
+        release = (materials["kernel"] / "release").read_text(encoding="ascii").strip()
         files = fit.BootFiles(
-            kernel=base["kernel"] / "zImage",
-            ramdisk=base["initramfs"] / "initramfs.cpio.gz",
+            kernel=materials["kernel"] / "zImage",
+            ramdisk=materials["initramfs"] / "initramfs.cpio.gz",
             description=f"emulator: Linux {release} for QEMU's virt machine",
             kernel_description=f"Linux {release} (Debian)",
         )
         fit.make(self.console, files, image, self.epoch)
 
     def _make_env(self, image: Path) -> None:
-        variables = self._variables()
+        variables = self.target.env()
         with atomic_write(image) as stream:
-            stream.write(env_image(variables, self.table["env"].size or 0x8000))
+            stream.write(env_image(variables, self.target.layout["env"].size or 0x8000))
         write_text(self.images / ".env.txt", env_text(variables))
 
-    def _variables(self) -> dict[str, str]:
-        return Target.of(self.config, self.variant).env()
 
-    def _settings(self) -> dict[str, str]:
-        at_boot = "yes" if self.variant.bench_at_boot else "no"
-        return {
-            "@CONSOLE@": self.board.console,
-            "etc/hostname": f"{self.variant.hostname}\n",
-            "etc/pico-image-release": Target.of(self.config, self.variant).release(),
-            "etc/npu-bench.conf": "# Read by /etc/init.d/S95npu-bench.\n"
-            "# AT_BOOT=yes runs the benchmark at every start; OPTIONS are given to npu-bench.\n"
-            f'AT_BOOT={at_boot}\nOPTIONS="{BENCH_OPTIONS}"\n',
-        }
-
-    def _compose(
-        self, base: Mapping[str, Path], programs: Path, models: Mapping[str, Path]
-    ) -> None:
-        inputs = {
-            **{name: _identity(path) for name, path in base.items()},
-            "programs": _identity(programs.parent),
-            "models": {name: _identity(path) for name, path in models.items()},
-            "compiler": sbom_files.compiler_of(base),
-        }
-        finish.finish(
-            self.console, self.config, self.variant, self.images, self.table,
-            finish.Contents(inputs, models), forms=self.forms,
-        )  # fmt: skip
-
-
-def _identity(folder: Path) -> str:
+def identity(folder: Path) -> str:
     """What a folder holds: its name when build_once made it, the hash of its files otherwise."""
     return folder.name if (folder / ".inputs.json").is_file() else sha256_tree([folder])
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from pico_image.base.errors import UserError
 from pico_image.base.files import ROOT
-from pico_image.emulator.system import kernel as emulator_kernel
-from pico_image.emulator.system import userland
+from pico_image.card.parts import Contents
+from pico_image.config.target import Target
+from pico_image.emulator.system import dropbear, kernel, userland
 
 OVERLAY = ROOT / "board" / "luckfox-pico" / "overlay"
 FOLDERS = (
@@ -22,47 +23,43 @@ FOLDERS = (
 )
 #: Permissions that are not the usual 0755 or 0644.
 MODES = {"/etc/shadow": 0o600, "/root": 0o700, "/tmp": 0o1777}
+#: The public keys of root, and their permissions: a folder that others may write would make
+#: dropbear ignore them.
+KEYS = "root/.ssh/authorized_keys"
+KEY_MODES = {"/root/.ssh": 0o700, f"/{KEYS}": 0o600}
 #: Packages of a variant that bring no program of their own.
 NOT_PROGRAMS = ("npu-models", "npu-module", "rknn-runtime")
+#: Emulated times mean nothing, so more runs would only cost time: 240 inferences of a second each,
+#: and a float32 inference takes 3.4 s. Three pictures of known class tell that all is right.
+BENCH_OPTIONS = "--quick --pictures 3"
 #: Of a converted model: what the host keeps for itself, and what only the NPU runner reads.
 HOST_ONLY = ("report.json", "golden")
 NPU_ONLY = ("model.rknn", "model.rknn.json")
 
 
-def assemble(
-    root: Path,
-    *,
-    kernel: Path,
-    busybox: Path,
-    e2fsprogs: Path,
-    programs: Path,
-    packages: list[str],
-    models: Mapping[str, Path],
-    settings: Mapping[str, str],
-) -> None:
-    """Fill the empty folder ``root``.
+def fill(
+    root: Path, target: Target, materials: Mapping[str, Path], contents: Contents
+) -> dict[str, int]:
+    """Fill the empty folder ``root``; the permissions of files that are not the usual ones.
 
-    ``programs`` is a ``bin`` folder; those that ``packages`` name are installed. ``models`` maps
-    names to folders of converted models. ``settings`` has the contents of files that depend on
-    the variant, by path ("etc/hostname"), and ``@CONSOLE@`` for /etc/inittab.
-
-    Raises UserError when a package has no program.
+    ``materials`` has the folders of ``Backend.materials``. Raises UserError when a package of the
+    target has no program.
     """
     for name in FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
-    _install_busybox(root, busybox)
+    _install_busybox(root, materials["busybox"])
     for name in ("e2fsck", "resize2fs"):
-        shutil.copy(e2fsprogs / name, root / "usr/sbin" / name)
-    emulator_kernel.install_modules(kernel, root)
+        shutil.copy(materials["e2fsprogs"] / name, root / "usr/sbin" / name)
+    kernel.install_modules(materials["kernel"], root)
     for layer in (userland.BOARD_FOLDER, OVERLAY):
         for folder in ("etc", "usr"):
             if (layer / folder).is_dir():
                 shutil.copytree(layer / folder, root / folder, dirs_exist_ok=True, symlinks=True)
     (root / "etc/resolv.conf").symlink_to("/tmp/resolv.conf")
     (root / "etc/mtab").symlink_to("/proc/self/mounts")
-    _install_programs(root, programs, packages)
-    left_out = HOST_ONLY if "npu-runner" in packages else HOST_ONLY + NPU_ONLY
-    for name, model in models.items():
+    _install_programs(root, materials["programs"] / "bin", target.packages)
+    left_out = HOST_ONLY if "npu-runner" in target.packages else HOST_ONLY + NPU_ONLY
+    for name, model in contents.models.items():
         shutil.copytree(
             model,
             root / "usr/share/npu-models" / name,
@@ -70,10 +67,35 @@ def assemble(
         )
     inittab = root / "etc/inittab"
     text = inittab.read_text(encoding="utf-8")
-    inittab.write_text(text.replace("@CONSOLE@", settings["@CONSOLE@"]), encoding="utf-8")
-    for name, content in settings.items():
-        if not name.startswith("@"):
-            (root / name).write_text(content, encoding="utf-8")
+    inittab.write_text(text.replace("@CONSOLE@", target.board.console), encoding="utf-8")
+    for name, content in settings(target).items():
+        (root / name).write_text(content, encoding="utf-8")
+    keys = authorized_keys(contents)
+    if not keys:
+        return MODES
+    dropbear.install(root, materials["dropbear"])
+    (root / KEYS).parent.mkdir()
+    (root / KEYS).write_text(keys, encoding="utf-8")
+    return MODES | KEY_MODES
+
+
+def settings(target: Target) -> dict[str, str]:
+    """The files that depend on the variant, by path."""
+    at_boot = "yes" if target.variant.bench_at_boot else "no"
+    return {
+        "etc/hostname": f"{target.variant.hostname}\n",
+        "etc/pico-image-release": target.release(),
+        "etc/npu-bench.conf": "# Read by /etc/init.d/S95npu-bench.\n"
+        "# AT_BOOT=yes runs the benchmark at every start; OPTIONS are given to npu-bench.\n"
+        f'AT_BOOT={at_boot}\nOPTIONS="{BENCH_OPTIONS}"\n',
+    }
+
+
+def authorized_keys(contents: Contents) -> str:
+    """The public keys that may log in as root, a line each; empty for none."""
+    return (
+        (contents.login / "authorized_keys").read_text(encoding="utf-8") if contents.login else ""
+    )
 
 
 def _install_busybox(root: Path, busybox: Path) -> None:

@@ -1,24 +1,50 @@
-"""From a variant's name to its images: picks the backend that the board names."""
+"""From a variant to its image: the one place that picks the backend."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import errno
+import queue
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent import futures
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO, Any, Protocol, cast
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import locked, output_dir
+from pico_image.card.parts import Contents, Licences, Parts
 from pico_image.config import capacity
 from pico_image.config.configuration import Config
-from pico_image.config.partitions import PartitionTable
-from pico_image.config.schema import Variant
 from pico_image.config.target import Target
-from pico_image.emulator import backend
+from pico_image.emulator import backend as emulator
 from pico_image.image import access, finish
+from pico_image.models import convert
 from pico_image.models.card import read_card
 from pico_image.sdk import backend as sdk
-from pico_image.sdk import tools
+from pico_image.sdk.workspace import Options
+
+
+class Backend(Protocol):
+    """Makes the parts of an image."""
+
+    def check(self, target: Target) -> None:
+        """Raise UserError at once for what can be told before models are converted."""
+
+    def fetch(self, target: Target, contents: Contents) -> None:
+        """Download everything that ``build`` needs; ``--offline`` works afterwards."""
+
+    def build(self, target: Target, contents: Contents) -> Parts:
+        """Make the parts, those that are not there already."""
+
+    def licences(
+        self, target: Target, contents: Contents, provenance: Mapping[str, Any], folder: Path
+    ) -> Licences:
+        """What is in an image that was built, from its ``provenance``; ``folder`` takes files."""
+
+    def close(self) -> None:
+        """Let go what the backend holds."""
 
 
 @dataclass(frozen=True)
@@ -29,164 +55,236 @@ class Login:
     password_file: Path | None = None
 
 
+@contextlib.contextmanager
+def backend_of(
+    console: Console, target: Target, options: Options | None = None
+) -> Iterator[Backend]:
+    """The backend that the target's board names. Raises UserError for options it does not have."""
+    backend: Backend
+    options = options or Options()
+    if target.board.backend == "luckfox-sdk":
+        backend = sdk.Backend(console, options)
+    elif options == Options():
+        backend = emulator.Backend(console)
+    else:
+        raise UserError(
+            "the emulator backend has no stages, engine or SDK to choose",
+            hint="leave those flags out, or name a board with --variant",
+        )
+    with contextlib.closing(backend):
+        yield backend
+
+
 def build_image(
     console: Console,
-    config: Config,
-    variant_name: str,
-    options: sdk.Options | None = None,
+    target: Target,
+    options: Options | None = None,
     login: Login | None = None,
     *,
     forms: Sequence[str] | None = None,
-) -> Path:
-    """Build one variant and return its images folder.
+) -> Parts:
+    """Build the image of a target; its parts, which are not complete after some stages only.
 
     ``forms`` are the compressed forms of the card image (zst, xz); zst where none are named.
 
-    Raises UserError for an unknown variant, one that does not fit its board, options that the
-    backend does not have, and all that the user can mend on the way.
+    Raises UserError for a variant that does not fit its board, options that the backend does not
+    have, and everything that the user can mend on the way.
     """
-    variant = config.variant(variant_name)
-    board = config.board(variant.board)
-    options = options or sdk.Options()
     login = login or Login()
-    capacity.check_packages(Target.of(config, variant))
+    capacity.check_packages(target)
+    finish.check_forms(forms)
+    if target.emulated and login.password_file is not None:
+        raise UserError(
+            "the emulator's console needs no login, so a password has no use there",
+            hint="leave --password-file out (--ssh-key works), or name a board with --variant",
+        )
+    with (
+        backend_of(console, target, options) as backend,
+        console.logging_to(output_dir() / target.name / "logs", "build-image"),
+    ):
+        backend.check(target)
+        models = convert.convert_all(console, target.config, target.models)
+        return make_image(console, backend, target, models, login=login, forms=forms)
+
+
+def make_image(
+    console: Console,
+    backend: Backend,
+    target: Target,
+    models: Mapping[str, Path],
+    *,
+    login: Login | None = None,
+    forms: Sequence[str] | None = None,
+) -> Parts:
+    """Make the parts of an image out of converted models, compose it and write its papers.
+
+    A second build of the same variant waits for the first.
+    """
+    folder = output_dir() / target.name
+    images = folder / "images"
     forms = finish.check_forms(forms)
-    with console.logging_to(output_dir() / variant.name / "logs", "build-image"):
-        if board.backend == "emulator":
-            _refuse_sdk_options(options, login)
-            keys = access.read_keys(login.ssh_key) if login.ssh_key else ""
-            return backend.build(console, config, variant, authorized_keys=keys, forms=forms)
-        return _with_sdk(console, config, variant, options, login, forms)
+    waiting = f"the image folder of {target.name}"
+    with locked(folder / ".lock", waiting, notify=console.info), _space_needed(images):
+        granted = _grant(target, login or Login())
+        cards = [read_card(path) for path in models.values()]
+        _check_capacity(console, target, {card.name: card.sizes for card in cards})
+        parts = backend.build(target, Contents(models, granted.inputs if granted else None))
+        if parts.complete:
+            finish.finish(console, target, parts, cards, forms)
+    password = images / "root-password.txt"
+    if granted is not None and granted.new_password is not None:
+        # Not through the console: the log file would keep it.
+        print(
+            f"the password of root on this image is {granted.new_password}   "
+            f"(kept in {password}; --ssh-key or --password-file avoid it)"
+        )
+    elif password.is_file():
+        # Also when it was made by a run that failed later, and so never shown.
+        console.info(f"root's password is in {password}")
+    return parts
+
+
+def _grant(target: Target, login: Login) -> access.Access | None:
+    """The private inputs of the image; None where its console is the only way in."""
+    if target.emulated and login.ssh_key is None:
+        return None
+    folder = output_dir() / target.name
+    return access.prepare(
+        folder / "private",
+        folder / "images" / "root-password.txt",
+        ssh_key=login.ssh_key,
+        password_file=login.password_file,
+        release=target.release(),
+    )
+
+
+def _check_capacity(
+    console: Console, target: Target, sizes: Mapping[str, Mapping[str, int]]
+) -> None:
+    """Tell before an hour of building when memory or partitions cannot hold the models."""
+    console.log(f"memory: {capacity.check_memory(target, sizes)}")
+    capacity.check_partitions(target, sizes)
+
+
+@contextlib.contextmanager
+def _space_needed(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"no space left while making the image in {folder}",
+            hint="free some space (an image takes about 150 MB), or name another folder with "
+            "PICO_OUTPUT_DIR; what was finished is kept",
+        ) from error
+
+
+def fetch(console: Console, target: Target, options: Options | None = None) -> None:
+    """Download everything that a build needs; ``--offline`` works afterwards.
+
+    Models are converted on the way: what converts them is downloaded too.
+    """
+    with (
+        console.logging_to(output_dir() / target.name / "logs", "fetch"),
+        backend_of(console, target, options) as backend,
+    ):
+        backend.check(target)
+        backend.fetch(target, Contents(convert.convert_all(console, target.config, target.models)))
+
+
+def existing_images(variant_name: str) -> Path:
+    """The images folder of a variant that was built before; UserError when there is none."""
+    images = output_dir() / variant_name / "images"
+    if not (images / finish.CARD).is_file():
+        raise UserError(
+            f"there is no image of variant {variant_name} at {images}",
+            hint=f"invoke build-image --variant {variant_name}",
+        )
+    return images
 
 
 def build_all(
     console: Console,
     config: Config,
     names: Sequence[str] = (),
-    options: sdk.Options | None = None,
+    options: Options | None = None,
     login: Login | None = None,
     *,
     contexts: Sequence[str] = (),
 ) -> dict[str, Path]:
     """Build several variants (default: all for boards), one at a time on each engine.
 
-    Their images folders by name. Raises UserError as ``sdk_tools.build_all`` does: when all that
-    can be built is built.
+    Their images folders by name. ``contexts`` names docker contexts; without any, all are built on
+    one engine, one after the other (they would only take each other's processors). One that fails
+    does not stop the others; UserError tells all failures at the end. Ctrl-C stops all of them.
     """
-    variants = [config.variant(name) for name in names] or [
-        variant
-        for variant in config.variants.values()
-        if config.board(variant.board).backend != "emulator"
+    options = options or Options()
+    names = names or [
+        name
+        for name, variant in config.variants.items()
+        if config.board(variant.board).soc is not None
     ]
-    return tools.build_all(
-        console,
-        config,
-        variants,
-        options,
-        contexts=contexts,
-        build_one=lambda own, variant, chosen: build_image(
-            own, config, variant.name, chosen, login
-        ),
-    )
+    waiting: queue.SimpleQueue[Target] = queue.SimpleQueue()
+    for name in names:
+        waiting.put(Target.of(config, name))
+    done: dict[str, Path] = {}
+    failed: dict[str, BaseException] = {}
+
+    def work(chosen: Options) -> None:
+        while not console.cancelled.is_set():
+            try:
+                target = waiting.get_nowait()
+            except queue.Empty:
+                return
+            own = console.fork(cast(IO[str], _Prefixed(console, target.name)))
+            try:
+                with own.logging_to(output_dir() / target.name / "logs", "build-all"):
+                    done[target.name] = build_image(own, target, chosen, login).folder
+                console.info(f"{target.name}: done")
+            except BaseException as error:
+                failed[target.name] = error
+                console.error(f"{target.name}: {error}")
+
+    places: Sequence[str | None] = contexts or [options.context]
+    # Not Thread.join() with a timeout: interrupted, it takes a running thread for ended
+    # (Python 3.10 and 3.11), and the containers went on after Ctrl-C.
+    try:
+        with futures.ThreadPoolExecutor(len(places)) as pool:
+            running = [pool.submit(work, replace(options, context=place)) for place in places]
+            try:
+                futures.wait(running)
+            except KeyboardInterrupt:
+                console.cancelled.set()
+                raise
+    finally:
+        console.cancelled.clear()
+    unexpected = [error for error in failed.values() if not isinstance(error, UserError)]
+    if unexpected:
+        raise unexpected[0]
+    if failed:
+        lines = "\n".join(f"    {name}: {error}" for name, error in failed.items())
+        raise UserError(f"{len(failed)} of {len(names)} variants failed:\n{lines}")
+    return done
 
 
-def _refuse_sdk_options(options: sdk.Options, login: Login) -> None:
-    if options != sdk.Options():
-        raise UserError(
-            "the emulator backend has no stages, engine or SDK to choose",
-            hint="leave those flags out, or name a board with --variant",
-        )
-    if login.password_file is not None:
-        raise UserError(
-            "the emulator's console needs no login, so a password has no use there",
-            hint="leave --password-file out (--ssh-key works), or name a board with --variant",
-        )
+class _Prefixed:
+    """A text stream that hands whole lines on with the variant's name before them."""
 
+    def __init__(self, console: Console, name: str) -> None:
+        self._console = console
+        self._name = name
+        self._rest = ""
 
-def _with_sdk(
-    console: Console,
-    config: Config,
-    variant: Variant,
-    options: sdk.Options,
-    login: Login,
-    forms: Sequence[str],
-) -> Path:
-    folder = output_dir() / variant.name
-    images = folder / "images"
-    sdk.check(config, options)
-    with locked(folder / ".lock", f"the image folder of {variant.name}", notify=console.info):
-        granted = access.prepare(
-            folder / "private",
-            images / "root-password.txt",
-            ssh_key=login.ssh_key,
-            password_file=login.password_file,
-            release=Target.of(config, variant).release(),
-        )
-        models = sdk.models_of(console, config, variant, options)
-        _check_capacity(console, config, variant, models)
-        options = replace(options, inputs=granted.inputs, models=models)
-        sdk.build(console, config, variant, options)
-        if not (images / "rootfs.img").is_file():
-            return images  # --only STAGE stops before there are images
-        _compose(console, config, variant, images, models, forms)
-    if granted.new_password is not None:
-        # Not through the console: the log file would keep it.
-        print(
-            f"the password of root on this image is {granted.new_password}   "
-            f"(kept in {images / 'root-password.txt'}; --ssh-key or --password-file avoid it)"
-        )
-    elif (images / "root-password.txt").is_file():
-        # Also when it was made by a run that failed later, and so never shown.
-        console.info(f"root's password is in {images / 'root-password.txt'}")
-    return images
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            if line.strip():
+                self._console.info(f"{self._name}: {line}")
+        return len(text)
 
+    def flush(self) -> None:
+        """Lines are handed on when they are whole."""
 
-def _check_capacity(
-    console: Console, config: Config, variant: Variant, models: Mapping[str, Path]
-) -> None:
-    """Tell before an hour of building when memory or partitions cannot hold the models."""
-    sizes = {name: read_card(folder).sizes for name, folder in models.items()}
-    console.log(f"memory: {capacity.check_memory(Target.of(config, variant), sizes)}")
-    capacity.check_partitions(Target.of(config, variant), sizes)
-
-
-def _compose(
-    console: Console,
-    config: Config,
-    variant: Variant,
-    images: Path,
-    models: Mapping[str, Path],
-    forms: Sequence[str],
-) -> None:
-    board = config.board(variant.board)
-    table = PartitionTable.parse(variant.partitions or board.partitions)
-    if table.device is None:
-        table = table.with_device(board.block_device)
-    inputs = {
-        "models": {name: folder.name for name, folder in models.items()},
-        **sdk.provenance(variant.name),
-    }
-    contents = finish.Contents(inputs, models, sdk.packages(variant.name))
-    finish.finish(console, config, variant, images, table, contents, forms=forms)
-
-
-def fetch(console: Console, config: Config, variant_name: str, options: sdk.Options) -> None:
-    """Download everything that a build of the variant needs; ``--offline`` works afterwards."""
-    variant = config.variant(variant_name)
-    with console.logging_to(output_dir() / variant.name / "logs", "fetch"):
-        if config.board(variant.board).backend == "emulator":
-            backend.fetch(console, config, variant)
-        else:
-            sdk.check(config, options)
-            sdk.fetch(console, config, variant, options)
-
-
-def existing_images(variant_name: str) -> Path:
-    """The images folder of a variant that was built before; UserError when there is none."""
-    images = output_dir() / variant_name / "images"
-    if not (images / "sdcard.img").is_file():
-        raise UserError(
-            f"there is no image of variant {variant_name} at {images}",
-            hint=f"invoke build-image --variant {variant_name}",
-        )
-    return images
+    def isatty(self) -> bool:
+        return False

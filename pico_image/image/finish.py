@@ -1,59 +1,48 @@
-"""What goes beside the parts of an image: one code path for every backend.
+"""Compose an image from its parts and write its papers: one code path for every backend.
 
-From the parts and the partition string: ``sdcard.img`` with its block map and its compressed
-forms, ``README.txt``, ``build-info.json``, ``sbom.cdx.json`` and ``SHA256SUMS`` of all of them.
+From the parts and the layout: ``sdcard.img`` with its block map and its compressed forms,
+``README.txt``, ``build-info.json``, ``sbom.cdx.json`` and ``SHA256SUMS`` of all of them.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pico_image.base import project
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.base.files import write_text
+from pico_image.base.files import scratch_folder, sha256_file, write_text
 from pico_image.card.compose import compose
+from pico_image.card.parts import PARTS, Parts
 from pico_image.card.verify import write_sums
-from pico_image.config.configuration import Config
-from pico_image.config.partitions import PartitionTable
-from pico_image.config.schema import Variant
 from pico_image.config.target import Target
-from pico_image.image import build_info, sbom
-from pico_image.image.publish import PACKAGES, PROGRAMS, compress, write_readme
-from pico_image.models.card import read_card
+from pico_image.image import sbom
+from pico_image.models.card import ModelCard
 
-#: The parts that every backend leaves, in the order of the partition string.
-PARTS = ("env", "idblock", "uboot", "boot", "oem", "userdata", "rootfs")
 CARD = "sdcard.img"
-SBOM = "sbom.cdx.json"
-#: What the vendor's SDK makes for its flashing tools; not on the card, but in the folder.
-VENDOR = ("download.bin", "update.img", "sd_update.txt", "tftp_update.txt")
+#: Of ``build-info.json``.
+SCHEMA = "1.0"
 #: The compressed form that is made where nothing else is asked for.
 USUAL_FORM = "zst"
+#: Levels chosen for card images: zstd's 12 takes five times as long as its 6 and gains 1 %.
+PROGRAMS = {
+    "zst": ("zstd", "-q", "-f", "-T0", "-6"),
+    "xz": ("xz", "-q", "-f", "-k", "-T0", "-6"),
+}
+PACKAGES = {"zst": "zstd", "xz": "xz-utils"}
 
 
-@dataclass(frozen=True)
-class Contents:
-    """What went into an image, for its papers."""
-
-    #: For ``build-info.json``: hashes or versions of programs, models, container, SDK.
-    inputs: Mapping[str, Any]
-    #: Folders of converted models by name.
-    models: Mapping[str, Path] = field(default_factory=dict)
-    #: Answer of Buildroot's ``make show-info``, where Buildroot made the system.
-    packages: str | None = None
-
-
-def check_forms(forms: Sequence[str] | None) -> Sequence[str]:
+def check_forms(forms: Sequence[str] | None) -> tuple[str, ...]:
     """The compressed forms to make; to be asked before a long build.
 
-    None stands for what is usual, if this machine can make it. Raises UserError for a form that
-    is asked for and unknown, or whose program is missing.
+    None stands for what is usual, if this machine can make it. Raises UserError for an unknown
+    form, and for one whose program is missing.
     """
     if forms is None:
         return (USUAL_FORM,) if shutil.which(PROGRAMS[USUAL_FORM][0]) else ()
@@ -73,51 +62,42 @@ def check_forms(forms: Sequence[str] | None) -> Sequence[str]:
 
 def finish(
     console: Console,
-    config: Config,
-    variant: Variant,
-    images: Path,
-    table: PartitionTable,
-    contents: Contents,
-    *,
-    forms: Sequence[str] | None = None,
+    target: Target,
+    parts: Parts,
+    cards: Sequence[ModelCard],
+    forms: Sequence[str] = (),
 ) -> None:
-    """Write everything that belongs beside the parts in ``images``, unless it is there already.
+    """Write everything that belongs beside complete parts, unless it is there already.
 
-    Raises UserError for parts that do not fit, and for a form that cannot be made.
+    ``forms`` are checked compressed forms. Raises UserError for parts that do not fit.
     """
-    forms = check_forms(forms)
+    images = parts.folder
     stamp = images.parent / ".stamps" / f"{CARD}.json"
-    wanted = _wanted(config, variant, images, table, contents, forms)
-    if _is_current(stamp, wanted, images):
+    inputs = _inputs(target, parts, cards, forms)
+    if _is_current(stamp, inputs, images):
         return
     stamp.unlink(missing_ok=True)
-    parts = {name: images / f"{name}.img" for name in PARTS}
+    files = {name: images / f"{name}.img" for name in PARTS}
     with console.step("compose the card image"):
-        composed = compose(console, parts, table, images / CARD)
+        composed = compose(console, files, target.layout, images / CARD)
     for form in PROGRAMS:
         (images / f"{CARD}.{form}").unlink(missing_ok=True)
-    packed = compress(console, images / CARD, forms)
-    emulated = config.board(variant.board).backend == "emulator"
-    readme = write_readme(images, table, variant.name, emulated=emulated)
-    info = build_info.write(Target.of(config, variant), images, parts, dict(contents.inputs))
-    beside = [composed.bmap_path, readme, info, *packed, images / ".env.txt"]
-    beside += [images / name for name in VENDOR if (images / name).is_file()]
-    cards = [read_card(folder) for folder in contents.models.values()]
-    if emulated or contents.packages is not None:
-        bill = sbom.write(
-            config, variant, images / SBOM, cards=cards,
-            buildroot_packages=contents.packages, inputs=contents.inputs,
-        )  # fmt: skip
-        beside.append(bill)
+    packed = [compress(console, images / CARD, form) for form in forms]
+    write_text(images / "README.txt", readme(target))
+    write_text(images / "build-info.json", _build_info(target, parts, files))
+    names = [*composed.sums, composed.bmap_path.name, "README.txt", "build-info.json"]
+    names += [*(path.name for path in packed), ".env.txt", *parts.beside]
+    if parts.components is not None:
+        write_text(images / sbom.NAME, sbom.document(target, cards, parts.components))
+        names.append(sbom.NAME)
     else:
-        (images / SBOM).unlink(missing_ok=True)
+        (images / sbom.NAME).unlink(missing_ok=True)
         console.warn(
-            f"no {SBOM}: Buildroot did not tell what it built; --from rootfs makes it tell"
+            f"no {sbom.NAME}: Buildroot did not tell what it built; --from rootfs makes it tell"
         )
-    names = [*composed.sums, *(path.name for path in beside)]
     sums = write_sums(images, names, composed.sums)
-    made = {name: _mark(images / name) for name in [*names, sums.name]}
-    write_text(stamp, json.dumps({"wanted": wanted, "made": made}, indent=1) + "\n")
+    outputs = {name: _mark(images / name) for name in [*names, sums.name]}
+    write_text(stamp, json.dumps({"inputs": inputs, "outputs": outputs}, indent=1) + "\n")
 
 
 def _mark(path: Path) -> list[int]:
@@ -126,39 +106,154 @@ def _mark(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _wanted(
-    config: Config,
-    variant: Variant,
-    images: Path,
-    table: PartitionTable,
-    contents: Contents,
-    forms: Sequence[str],
+def _inputs(
+    target: Target, parts: Parts, cards: Sequence[ModelCard], forms: Sequence[str]
 ) -> dict[str, Any]:
-    vendor = [name for name in VENDOR if (images / name).is_file()]
-    wanted = {
-        "parts": {name: _mark(images / name) for name in [*(f"{p}.img" for p in PARTS), *vendor]},
-        "layout": str(table),
-        "inputs": contents.inputs,
-        "cards": [read_card(folder).plain() for folder in contents.models.values()],
-        "packages": contents.packages,
+    root = target.config.root
+    names = [*(f"{name}.img" for name in PARTS), *parts.beside]
+    inputs = {
+        "parts": {name: _mark(parts.folder / name) for name in names},
+        "layout": str(target.layout),
+        "provenance": parts.provenance,
+        "cards": [{**card.plain(), "images": list(map(asdict, card.images))} for card in cards],
+        "components": None if parts.components is None else list(map(asdict, parts.components)),
         "forms": forms,
-        "variant": variant.model_dump(mode="json"),
-        "board": config.board(variant.board).model_dump(mode="json"),
-        "sources": {name: source.version for name, source in config.sources.items()},
-        "project": asdict(project.revision(config.root)),
-        "epoch": project.source_date_epoch(config.root),
+        "variant": target.variant.model_dump(mode="json"),
+        "board": target.board.model_dump(mode="json"),
+        "sources": {name: source.version for name, source in target.config.sources.items()},
+        "project": asdict(project.revision(root)),
+        "epoch": project.source_date_epoch(root),
     }
     # As it comes back from the file: tuples are lists there, paths are text.
-    found: dict[str, Any] = json.loads(json.dumps(wanted, default=str, sort_keys=True))
-    return found
+    plain: dict[str, Any] = json.loads(json.dumps(inputs, default=str, sort_keys=True))
+    return plain
 
 
-def _is_current(stamp: Path, wanted: Mapping[str, Any], images: Path) -> bool:
+def _is_current(stamp: Path, inputs: Mapping[str, Any], images: Path) -> bool:
     try:
         known = json.loads(stamp.read_text(encoding="utf-8"))
         return bool(
-            known["wanted"] == wanted
-            and all(_mark(images / name) == mark for name, mark in known["made"].items())
+            known["inputs"] == inputs
+            and all(_mark(images / name) == mark for name, mark in known["outputs"].items())
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _build_info(target: Target, parts: Parts, files: Mapping[str, Path]) -> str:
+    """``build-info.json``: what the image is and what it was made from."""
+    config, board = target.config, target.board
+    info = {
+        "schema": SCHEMA,
+        "variant": target.name,
+        "board": board.name,
+        "backend": board.backend,
+        "project": asdict(project.revision(config.root)),
+        "source_date": project.source_date(config.root),
+        "partitions": target.partitions,
+        "block_device": board.block_device,
+        "inputs": parts.provenance,
+        "sources": {
+            source.name: {
+                "version": source.version,
+                "licence": source.licence,
+                "sha256": [file.sha256 for file in source.files],
+            }
+            for source in config.sources.values()
+            if source.files
+        },
+        "parts": {
+            name: {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
+            for name, path in files.items()
+        },
+    }
+    return json.dumps(info, indent=1, sort_keys=True) + "\n"
+
+
+def compress(console: Console, image: Path, form: str) -> Path:
+    """Write ``IMAGE.zst`` or ``IMAGE.xz`` beside an image; the block map serves for it too.
+
+    ``bmaptool copy`` and our own flashing read it as it is. ``form`` is one of ``PROGRAMS``.
+    """
+    out = image.with_name(f"{image.name}.{form}")
+    # The folder is this run's own: a killed run's program may still be at work in its.
+    beside = scratch_folder(f".{out.name}.", image.parent)
+    with console.step(f"compress {image.name} as {form}"), beside as folder:
+        packed = folder / out.name
+        words: list[str | Path] = [image, "-o", packed]
+        if form == "xz":  # takes no output name, so it works on a link
+            words = [folder / image.name]
+            os.link(image, words[0])
+        console.run(
+            [*PROGRAMS[form], *words],
+            what=f"compress {image.name}",
+            hint=f"install {PACKAGES[form]}",
+        )
+        os.replace(packed, out)
+    return out
+
+
+def readme(target: Target) -> str:
+    """README.txt: how to get the folder onto a card, on every system, click by click."""
+    layout = target.layout
+    rows = "\n".join(
+        f"  {layout.number(part.name)}  {part.name + '.img':<14} byte {part.offset:>12}"
+        f"  sector 0x{part.offset // 512:X}"
+        for part in layout
+    )
+    return (_EMULATED if target.emulated else _README).format(variant=target.name, rows=rows)
+
+
+_EMULATED = """\
+{variant}: an image for QEMU
+
+No Luckfox board boots this image. Start it with: invoke emulate
+Its card is laid out as a board's:
+
+{rows}
+"""
+
+_README = """\
+{variant}: how to get it onto a microSD card
+{rows}
+
+All that is on the card will be lost. The card needs no format beforehand.
+
+Linux and macOS
+  invoke flash                        lists the cards that are there
+  invoke flash --device /dev/sdX      writes one (macOS: /dev/diskN), reads it back, compares
+  Without this project:
+    sudo bmaptool copy sdcard.img /dev/sdX
+  or
+    sudo dd if=sdcard.img of=/dev/sdX bs=4M conv=fsync status=progress
+  (macOS: diskutil unmountDisk /dev/diskN, then of=/dev/rdiskN bs=4m)
+
+Windows, one image
+  Write sdcard.img with Rufus (as DD image), balenaEtcher or Raspberry Pi Imager.
+  When Windows offers to format the card: Cancel. The card has no partition table,
+  so Windows takes it for empty.
+
+Windows, SocToolKit (Rockchip's tool; takes the parts in this folder)
+  The words on its buttons differ a little from version to version.
+  1. Take the card reader out of the computer. Use a USB card reader, or a USB adapter:
+     the tool does not see card slots that are built in.
+  2. Start SocToolKit.exe: right click, "Run as administrator". Choose the chip:
+     RV1103 (Pico, Mini, Plus) or RV1106 (Pro, Max).
+  3. Plug in the reader with the card NOW, after the tool has started. A reader that was
+     there before is not found.
+  4. Open the SD card tab and choose the card in the list of USB disks. Check its size: it
+     must be your card. If the list stays empty, pull the reader and plug it in again.
+  5. Choose this folder (Search Path). The list fills from .env.txt: env, idblock, uboot,
+     boot, oem, userdata, rootfs. Tick all of them. Do not choose update.img.
+  6. Click Create SD (SD boot) and wait for the message that it is done.
+  7. When Windows offers to format the card: Cancel.
+
+update.img and download.bin, where present, are for flash memory over USB (NAND, eMMC).
+They do not go onto a card.
+
+A board with flash memory (Pico Mini B, Plus, Pro, Max) may start from that instead of the
+card. If it does, hold BOOT while you plug it in, or erase the flash. You know that it
+started from the card when /proc/cmdline says storagemedia=sd.
+
+Check this folder with: sha256sum -c SHA256SUMS
+"""

@@ -164,6 +164,11 @@ def _wants_npu(console: Console, job: Plan, npu: bool | None) -> bool:
     return False
 
 
+def convert_all(console: Console, config: Config, names: Sequence[str]) -> dict[str, Path]:
+    """Folders of converted models by name, for an image; see ``convert``."""
+    return {name: convert(console, config, name) for name in names}
+
+
 def convert_models(
     console: Console,
     config: Config,

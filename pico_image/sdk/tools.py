@@ -1,32 +1,27 @@
-"""Around the SDK's stages: a shell, the configuration menus, and a matrix of variants."""
+"""Around the stages of the SDK: a shell, the configuration menus, and cleaning up."""
 
 from __future__ import annotations
 
 import contextlib
-import io
-import queue
 import subprocess
 import sys
-import tarfile
-from collections.abc import Callable, Sequence
-from concurrent import futures
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, cast
 
 import docker.errors
 
 from pico_image.base.console import Console
-from pico_image.base.errors import CommandError, UserError
-from pico_image.base.files import output_dir
+from pico_image.base.errors import UserError
 from pico_image.base.project import NAME
-from pico_image.config import kconfig
-from pico_image.config.configuration import Config
-from pico_image.config.schema import Variant
+from pico_image.card.parts import Contents
+from pico_image.config import kconfig, render
+from pico_image.config.target import Target
 from pico_image.engine import run
 from pico_image.engine.client import Engine
-from pico_image.sdk import backend, stages
-from pico_image.sdk.workspace import Options, Prepared, bring_sdk, prepared
+from pico_image.models import convert
+from pico_image.sdk import stages
+from pico_image.sdk.backend import Backend
+from pico_image.sdk.workspace import Options, Prepared, bring_sdk
 
 #: What `sdk-config` opens: build.sh's menus (luckfox-sdk.md section 1).
 MENUS = ("kernel", "buildroot")
@@ -34,36 +29,22 @@ MENUS = ("kernel", "buildroot")
 
 def shell(
     console: Console,
-    config: Config,
-    variant: Variant,
+    target: Target,
     options: Options | None = None,
-    *,
-    command: Sequence[str] = (),
-    engine: Engine | None = None,
+    command: Sequence[str] = ("bash", "-l"),
 ) -> int:
     """A shell (or ``command``) in the build container of a variant, in the SDK; its status.
 
     Everything is as in a build. What is changed below /build stays until the stage that it
     belongs to is built with --force.
     """
-    options = options or Options()
-    models = backend.models_of(console, config, variant, options)
-    with prepared(console, config, variant, options, models=models, engine=engine) as ready:
-        _link_board(console, ready)
-        words = list(command) or ["bash", "-l"]
-        return _interactive(
-            console, ready, ["bash", "-c", 'cd /build/sdk && exec "$@"', "-", *words]
-        )
+    with _entered(console, target, options) as ready:
+        words = ["bash", "-c", 'cd /build/sdk && exec "$@"', "-", *command]
+        return _interactive(console, ready, words)
 
 
 def sdk_config(
-    console: Console,
-    config: Config,
-    variant: Variant,
-    menu: str,
-    options: Options | None = None,
-    *,
-    engine: Engine | None = None,
+    console: Console, target: Target, menu: str, options: Options | None = None
 ) -> list[str]:
     """Open the kernel's or Buildroot's menu; what differs afterwards, as lines.
 
@@ -72,10 +53,7 @@ def sdk_config(
     """
     if menu not in MENUS:
         raise UserError(f"unknown menu {menu!r}", hint=f"known: {', '.join(MENUS)}")
-    options = options or Options()
-    models = backend.models_of(console, config, variant, options)
-    with prepared(console, config, variant, options, models=models, engine=engine) as ready:
-        _link_board(console, ready)
+    with _entered(console, target, options) as ready:
         script = ["bash", "/src/docker/sdk-menu.sh", menu, Path(ready.defconfig).name]
         if _interactive(console, ready, script) != 0:
             raise UserError(f"the {menu} menu ended with an error; nothing was taken over")
@@ -89,51 +67,19 @@ def sdk_config(
         return [line for line in left("menu.diff").splitlines() if line]
 
 
-def legal_info(
-    console: Console,
-    config: Config,
-    variant: Variant,
-    folder: Path,
-    options: Options | None = None,
-    *,
-    engine: Engine | None = None,
-) -> Path:
-    """Buildroot's legal-info of a variant that was built, unpacked into ``folder``.
-
-    Raises UserError when the variant was not built yet, or when a package's licence is not what
-    its hash says.
-    """
-    options = options or Options()
-    models = backend.models_of(console, config, variant, options)
-    with prepared(console, config, variant, options, models=models, engine=engine) as ready:
-        site = ready.site
-        with console.step("Buildroot collects the licences"):
-            container = site.container(
-                "bash", "/src/docker/sdk-legal.sh", network=not console.offline
-            )
-            ended = run.run(site.engine, console, container, what="collect the licences")
-        if ended.status == 6:
-            raise UserError(
-                f"variant {variant.name} has not been built, so Buildroot has no licences of it",
-                hint=f"invoke build-image --variant {variant.name}, then this again",
-            )
-        if ended.status != 0:
-            hint = run.killed(ended.status)
-            raise CommandError("make legal-info", ended.status, "", console.log_path, hint=hint)
-        archive = site.files.read("legal-info.tar")
-    if archive is None:
-        raise UserError("the container left no legal-info.tar", hint="see the log")
-    with tarfile.open(fileobj=io.BytesIO(archive)) as bundle:
-        bundle.extractall(folder, filter="data")
-    return folder
-
-
-def _link_board(console: Console, ready: Prepared) -> None:
-    """The SDK in place, its board configuration linked, as the stages do it."""
-    states = stages.read_states(ready.site)
-    bring_sdk(console, ready, states)
-    container = ready.site.container("bash", stages.SCRIPT, "prepare")
-    run.output_of(ready.site.engine, console, container, what="link the board's configuration")
+@contextlib.contextmanager
+def _entered(console: Console, target: Target, options: Options | None) -> Iterator[Prepared]:
+    """The SDK in place with everything that a build has, its board configuration linked."""
+    render.files(target.config, target.name)  # raises for a variant that Buildroot does not build
+    contents = Contents(convert.convert_all(console, target.config, target.models))
+    with (
+        contextlib.closing(Backend(console, options)) as backend,
+        backend.prepared(target, contents) as ready,
+    ):
+        bring_sdk(console, ready, stages.read_states(ready.site))
+        container = ready.site.container("bash", stages.SCRIPT, "prepare")
+        run.output_of(ready.site.engine, console, container, what="link the board's configuration")
+        yield ready
 
 
 def _interactive(console: Console, ready: Prepared, command: Sequence[str]) -> int:
@@ -155,69 +101,6 @@ def _interactive(console: Console, ready: Prepared, command: Sequence[str]) -> i
             hint="install the command line of Docker (Debian: `apt-get install docker.io`) or "
             "Podman; builds work without it",
         ) from error
-
-
-def build_all(
-    console: Console,
-    config: Config,
-    variants: Sequence[Variant],
-    options: Options | None = None,
-    *,
-    contexts: Sequence[str] = (),
-    build_one: Callable[[Console, Variant, Options], Path] | None = None,
-) -> dict[str, Path]:
-    """Build several variants, one at a time on each engine; their image folders by name.
-
-    ``contexts`` names docker contexts; without any, all are built on one engine, one after the
-    other (they would only take each other's processors). ``build_one`` builds one, with the
-    options of its engine (default: ``sdk.build``). One that fails does not stop the others;
-    UserError tells all failures at the end. Ctrl-C stops all of them.
-    """
-    options = options or Options()
-    waiting: queue.SimpleQueue[Variant] = queue.SimpleQueue()
-    for variant in variants:
-        waiting.put(variant)
-    done: dict[str, Path] = {}
-    failed: dict[str, BaseException] = {}
-
-    def default(own: Console, variant: Variant, chosen: Options) -> Path:
-        return backend.build(own, config, variant, chosen)
-
-    def work(chosen: Options) -> None:
-        while not console.cancelled.is_set():
-            try:
-                variant = waiting.get_nowait()
-            except queue.Empty:
-                return
-            own = console.fork(cast(IO[str], _Prefixed(console, variant.name)))
-            try:
-                with own.logging_to(output_dir() / variant.name / "logs", "build-all"):
-                    done[variant.name] = (build_one or default)(own, variant, chosen)
-                console.info(f"{variant.name}: done")
-            except BaseException as error:
-                failed[variant.name] = error
-                console.error(f"{variant.name}: {error}")
-
-    places: Sequence[str | None] = contexts or [options.context]
-    # Not Thread.join() with a timeout: interrupted, it takes a running thread for ended
-    # (Python 3.10 and 3.11), and the containers went on after Ctrl-C.
-    try:
-        with futures.ThreadPoolExecutor(len(places)) as pool:
-            running = [pool.submit(work, replace(options, context=place)) for place in places]
-            try:
-                futures.wait(running)
-            except KeyboardInterrupt:
-                console.cancelled.set()
-                raise
-    finally:
-        console.cancelled.clear()
-    unexpected = [error for error in failed.values() if not isinstance(error, UserError)]
-    if unexpected:
-        raise unexpected[0]
-    if failed:
-        lines = "\n".join(f"    {name}: {error}" for name, error in failed.items())
-        raise UserError(f"{len(failed)} of {len(variants)} variants failed:\n{lines}")
-    return done
 
 
 def remove_volumes(
@@ -251,25 +134,3 @@ def remove_volumes(
                 engine.client.images.remove(str(image.id), force=True)
             removed.append(f"image {', '.join(image.tags) or image.short_id}")
     return removed
-
-
-class _Prefixed:
-    """A text stream that hands whole lines on with the variant's name before them."""
-
-    def __init__(self, console: Console, name: str) -> None:
-        self._console = console
-        self._name = name
-        self._rest = ""
-
-    def write(self, text: str) -> int:
-        *lines, self._rest = (self._rest + text).split("\n")
-        for line in lines:
-            if line.strip():
-                self._console.info(f"{self._name}: {line}")
-        return len(text)
-
-    def flush(self) -> None:
-        """Lines are handed on when they are whole."""
-
-    def isatty(self) -> bool:
-        return False

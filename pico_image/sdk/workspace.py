@@ -17,10 +17,12 @@ from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import locked
 from pico_image.base.project import NAME
+from pico_image.card.parts import Contents
 from pico_image.compile import programs
 from pico_image.config import render
 from pico_image.config.configuration import Config
 from pico_image.config.schema import Variant
+from pico_image.config.target import Target
 from pico_image.engine import images, run, volumes
 from pico_image.engine.client import Engine, Mount
 from pico_image.engine.volumes import Entry, Tree
@@ -57,10 +59,6 @@ class Options:
     ubuntu: bool = False
     context: str | None = None
     allow_emulation: bool = False
-    #: Folders of converted models by name; None converts those of the variant.
-    models: Mapping[str, Path] | None = None
-    #: Folder for post-build.sh: release file, keys, password hashes (see access.py).
-    inputs: Path | None = None
     first_bytes: int = FIRST_BYTES
     later_bytes: int = LATER_BYTES
 
@@ -91,17 +89,6 @@ def origin_of(config: Config, options: Options) -> Origin:
     return Origin(options.sdk_url or source.repository, source.commit, path)
 
 
-def check(config: Config, options: Options) -> None:
-    """Refuse at once what can be told at once, before models are converted for minutes.
-
-    Raises UserError for an engine that is not there, may not be used, is too old or of another
-    architecture, and for an --sdk-path that is not the SDK.
-    """
-    origin_of(config, options)
-    with contextlib.closing(Engine.connect(NAME, options.context)) as engine:
-        engine.require_amd64(what=TOOLCHAIN, allow_emulation=options.allow_emulation)
-
-
 def base_of(config: Config, options: Options) -> tuple[Path, str]:
     """Dockerfile and base image of the build container."""
     name = "Dockerfile.ubuntu" if options.ubuntu else "Dockerfile"
@@ -113,28 +100,23 @@ def base_of(config: Config, options: Options) -> tuple[Path, str]:
     return config.root / "docker" / name, base
 
 
-def tree_for(
-    config: Config,
-    variant: Variant,
-    models: Mapping[str, Path],
-    options: Options,
-    program: Path | None = None,
-) -> Tree:
+def tree_for(target: Target, contents: Contents, program: Path | None = None) -> Tree:
     """What the container sees at /src: our tree, the rendered files, models, private inputs.
 
     ``program`` is a neon-runner that was compiled outside.
     """
+    root = target.config.root
     tree: Tree = {}
     for folder in FOLDERS:
-        tree |= volumes.tree_of(config.root / folder, f"{folder}/")
+        tree |= volumes.tree_of(root / folder, f"{folder}/")
     tree = {path: entry for path, entry in tree.items() if not path.startswith(NOT_OURS)}
-    tree["LICENSE"] = Entry(config.root / "LICENSE")  # which our packages hand to legal-info
-    for rendered, text in render.files(config, variant.name).items():
+    tree["LICENSE"] = Entry(root / "LICENSE")  # which our packages hand to legal-info
+    for rendered, text in render.files(target.config, target.name).items():
         tree[rendered.as_posix()] = Entry(text.encode())
-    for name, model in models.items():
+    for name, model in contents.models.items():
         tree |= volumes.tree_of(model, f"models/{name}/")
-    if options.inputs is not None:
-        tree |= volumes.tree_of(options.inputs, "handed/")
+    if contents.login is not None:
+        tree |= volumes.tree_of(contents.login, "handed/")
     if program is not None:
         tree[PROGRAM] = Entry(program)
     return tree
@@ -149,50 +131,39 @@ def stages_of(variant: Variant) -> tuple[Stage, ...]:
 
 @contextlib.contextmanager
 def prepared(
-    console: Console,
-    config: Config,
-    variant: Variant,
-    options: Options,
-    *,
-    models: Mapping[str, Path],
-    engine: Engine | None = None,
+    engine: Engine, console: Console, options: Options, target: Target, contents: Contents
 ) -> Iterator[Prepared]:
-    """Engine, image and volumes for a variant, held for as long as the block runs.
+    """Container image and volumes for a target, held for as long as the block runs.
 
     A second build of the same variant on the same engine waits, and says for whom.
     """
-    if engine is None:
-        with (
-            contextlib.closing(Engine.connect(NAME, options.context)) as own,
-            prepared(console, config, variant, options, models=models, engine=own) as ready,
-        ):
-            yield ready
-        return
     engine.require_amd64(what=TOOLCHAIN, allow_emulation=options.allow_emulation)
-    origin = origin_of(config, options)
-    name = f"{NAME}-{variant.name}-{origin.key}"
+    origin = origin_of(target.config, options)
+    name = f"{NAME}-{target.name}-{origin.key}"
     # What was written, for a tunnel has another socket in each process.
     place = engine.address.written or engine.address.url
     where = "".join(letter if letter.isalnum() else "-" for letter in place)
     with locked(
         cache_dir() / "locks" / f"{name}{where[-60:]}.lock",
-        f"the build of {variant.name}",
+        f"the build of {target.name}",
         notify=console.info,
     ):
-        yield _prepare(console, config, variant, options, models, engine, origin, name)
+        run.remove_orphans(engine, console)
+        yield _prepare(engine, console, options, target, contents)
         # Once more: a slow engine still makes what a killed run asked for while this one begins.
         run.remove_orphans(engine, console)
 
 
 def _prepare(
-    console: Console, config: Config, variant: Variant, options: Options,
-    models: Mapping[str, Path], engine: Engine, origin: Origin, name: str,
-) -> Prepared:  # fmt: skip
-    run.remove_orphans(engine, console)
+    engine: Engine, console: Console, options: Options, target: Target, contents: Contents
+) -> Prepared:
+    config, variant = target.config, target.variant
+    origin = origin_of(config, options)
+    name = f"{NAME}-{target.name}-{origin.key}"
     dockerfile, base = base_of(config, options)
     built = images.ensure_built(engine, console, dockerfile, base)
     program = programs.prebuilt_neon_runner(console, config, variant)
-    tree = tree_for(config, variant, models, options, program)
+    tree = tree_for(target, contents, program)
     source = volumes.content_volume(
         engine, console, built.id, f"{name}-src", tree, what="our files"
     )
@@ -212,7 +183,7 @@ def _prepare(
         "FORCE_UNSAFE_CONFIGURE": "1",
         "HOME": "/root",
         "PICO_MODELS_DIR": "/src/models",
-        **({"PICO_IMAGE_INPUTS": "/src/handed"} if options.inputs else {}),
+        **({"PICO_IMAGE_INPUTS": "/src/handed"} if contents.login else {}),
         **({programs.PREBUILT_VARIABLE: f"/src/{PROGRAM}"} if program else {}),
     }
     defconfig = (render.CONFIGS / render.defconfig_name(variant.name)).as_posix()

@@ -6,6 +6,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from pico_image.config import configuration
+from pico_image.config.target import Target
 from pico_image.tasks.common import (
     SITE,
     VARIANT,
@@ -63,10 +64,12 @@ def build_image(
         jobs=whole("jobs", jobs), allow_emulation=allow_emulation,
     )  # fmt: skip
     login = build.Login(optional_path(ssh_key), optional_path(password_file))
-    config = configuration.load()
-    images = build.build_image(
-        at.console, config, variant, options, login, forms=words(compress) or None
-    )
+    target = Target.of(configuration.load(), variant)
+    parts = build.build_image(at.console, target, options, login, forms=words(compress) or None)
+    images = parts.folder
+    if not parts.complete:
+        print("no image yet: the stage is done, others are not; run again without --only")
+        return
     print(f"image: {images / 'sdcard.img'}")
     if key is not None:
         print(f"signature: {signing.sign(images, key)}")
@@ -121,7 +124,7 @@ def fetch(
     """Download everything that a build of the variant will need."""
     from pico_image.image import build
 
-    build.fetch(at.console, configuration.load(), variant, at.options())
+    build.fetch(at.console, Target.of(configuration.load(), variant), at.options())
 
 
 @task(help=VARIANT | VERBOSE | SITE)
@@ -134,8 +137,8 @@ def shell(
     """Open a shell in the build container of a variant."""
     from pico_image.sdk import tools
 
-    config = configuration.load()
-    raise SystemExit(tools.shell(at.console, config, config.variant(variant), at.options()))
+    target = Target.of(configuration.load(), variant)
+    raise SystemExit(tools.shell(at.console, target, at.options()))
 
 
 @task(
@@ -152,7 +155,6 @@ def sdk_config(
     """Open the kernel's or Buildroot's menu inside the container."""
     from pico_image.sdk import tools
 
-    config = configuration.load()
-    lines = tools.sdk_config(at.console, config, config.variant(variant), menu, at.options())
-    for line in lines:
+    target = Target.of(configuration.load(), variant)
+    for line in tools.sdk_config(at.console, target, menu, at.options()):
         print(line)

@@ -54,7 +54,7 @@ BOARD = {
 }
 
 if TYPE_CHECKING:
-    from pico_image.sdk.backend import Options
+    from pico_image.sdk.workspace import Options
 
 
 def guarded(body: Callable[..., Any]) -> Callable[..., Any]:
@@ -113,7 +113,7 @@ class Site:
 
     def options(self, **more: Any) -> Options:
         """The flags, and ``more`` options of the SDK's backend."""
-        from pico_image.sdk.backend import Options
+        from pico_image.sdk.workspace import Options
 
         flags = self._flags
         return Options(

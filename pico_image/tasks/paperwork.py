@@ -9,6 +9,7 @@ from invoke.tasks import task
 
 from pico_image.base.console import Console
 from pico_image.config import configuration
+from pico_image.config.target import Target
 from pico_image.tasks.common import (
     JSON,
     SITE,
@@ -30,9 +31,10 @@ def legal_info(
     variant: str = "luckfox-pico-mini",
 ) -> None:
     """Collect the licences of an image; name what restricts passing it on."""
-    from pico_image.image import paperwork
+    from pico_image.image import licences
 
-    folder, notes = paperwork.legal_info(at.console, configuration.load(), variant, at.options())
+    target = Target.of(configuration.load(), variant)
+    folder, notes = licences.legal_info(at.console, target, at.options())
     print(folder)
     for note in notes:
         print(f"  read before passing the image on: {note}")
@@ -46,9 +48,9 @@ def sbom(
     variant: str = "luckfox-pico-mini",
 ) -> None:
     """Write the bill of materials of an image (CycloneDX)."""
-    from pico_image.image import paperwork
+    from pico_image.image import licences
 
-    print(paperwork.bill(at.console, configuration.load(), variant, at.options()))
+    print(licences.bill(at.console, Target.of(configuration.load(), variant), at.options()))
 
 
 @task(

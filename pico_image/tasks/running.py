@@ -11,6 +11,7 @@ from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import output_dir
 from pico_image.config import configuration
+from pico_image.config.target import Target
 from pico_image.tasks.common import BOARD, JSON, VERBOSE, guarded, optional_path, show, whole
 
 
@@ -23,7 +24,7 @@ def try_(_: Context, keep_running: bool = False, verbose: bool = False) -> None:
 
     console = Console(verbose=verbose)
     with console.logging_to(output_dir() / "emulator" / "logs", "try"):
-        images = build.build_image(console, configuration.load(), "emulator")
+        images = build.build_image(console, Target.of(configuration.load(), "emulator")).folder
         with console.step("Boot it in QEMU and run its benchmark"):
             run = bench_at_boot(console, images, keep_running=keep_running)
     print(run.table)

@@ -9,6 +9,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from pico_image.config import configuration
+from pico_image.config.target import Target
 from pico_image.tasks.common import JSON, SITE, VARIANT, VERBOSE, Site, at_site, guarded, show
 
 
@@ -97,9 +98,8 @@ def menuconfig(
     if folder := os.environ.get("BUILDROOT_DIR"):
         lines = menu.open_menu(console, config, variant, Path(folder))
     else:
-        lines = tools.sdk_config(
-            console, config, config.variant(variant), "buildroot", at.options()
-        )
+        target = Target.of(config, variant)
+        lines = tools.sdk_config(console, target, "buildroot", at.options())
     if not lines:
         print("nothing was changed")
         return

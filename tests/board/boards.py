@@ -15,15 +15,13 @@ import pytest
 from pico_image.base.console import Console
 from pico_image.board import ssh
 from pico_image.board.ssh import Connection
-from pico_image.compile import programs
-from pico_image.compile.toolchain import Toolchain
 from pico_image.config import configuration
 from pico_image.config.schema import Variant
-from pico_image.emulator import backend
-from pico_image.emulator.assemble import build_from
+from pico_image.config.target import Target
+from pico_image.emulator.backend import Backend
 from pico_image.emulator.bootloader import working_copy
 from pico_image.emulator.qemu import Machine, MachineEnded, boot
-from pico_image.emulator.system import dropbear
+from pico_image.image.build import Login, make_image
 from tests.support import port_scan
 from tests.support.model_cards import model_folder
 
@@ -75,12 +73,8 @@ class Board:
 @contextlib.contextmanager
 def booted(folder: Path) -> Iterator[Board]:
     """Build the image, boot it, wait for its shell."""
-    console, config, toolchain = Console(), configuration.load(), Toolchain()
+    console, config = Console(), configuration.load()
     key = key_pair(folder, "key")
-    base = {
-        **backend.parts(console, config, toolchain),
-        "dropbear": dropbear.dropbear(console, config, toolchain),
-    }
     variant = Variant(
         name="emulator-ssh",
         title="the emulator with an SSH server and a small model",
@@ -89,24 +83,23 @@ def booted(folder: Path) -> Iterator[Board]:
         hostname="pico-ssh",
         bench_at_boot=False,
     )
-    binaries = programs.app(console, config, toolchain) / "bin"
+    backend = Backend(console)
+    models = {"colours": model_folder(folder / "models" / "colours", npu=True)}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PICO_OUTPUT_DIR", str(folder / "out"))
-        images = build_from(
+        images = make_image(
             console,
-            config,
-            variant,
-            config.board("emulator"),
-            base,
-            binaries,
-            {"colours": model_folder(folder / "models" / "colours", npu=True)},
-            authorized_keys=key.with_suffix(".pub").read_text(),
-        )
+            backend,
+            Target.of(config, variant),
+            models,
+            login=Login(key.with_suffix(".pub")),
+        ).folder
         card = working_copy(images / "sdcard.img", folder)
         # An emulated board whose processor others take as well may be long over a key exchange.
         patch.setattr(ssh, "CONNECT_SECONDS", 120)
         with _at_its_shell(console, card) as (machine, forwards):
             connection = Connection(console, "127.0.0.1", port=forwards[22], identity=key)
+            binaries = backend.materials(config, ssh_server=False)["programs"] / "bin"
             yield Board(connection, machine, folder, binaries, forwards)
 
 

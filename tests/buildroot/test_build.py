@@ -23,8 +23,8 @@ from pico_image.base.console import Console
 from pico_image.base.files import ROOT
 from pico_image.compile import programs
 from pico_image.config.configuration import load
-from pico_image.image import sbom
 from pico_image.image import sizes as size_report
+from pico_image.sdk.backend import listed_components
 from tests.buildroot import building, mdns, toolchain
 from tests.buildroot.building import MODEL, Built
 from tests.support import arm
@@ -208,10 +208,8 @@ def test_legal_info_and_bill(built: Built) -> None:
     wanted = sorted(names - OTHER_TEXT)
     built.make("legal-info-clean", "legal-info-prepare", *(f"{n}-legal-info" for n in wanted))
     components = {
-        component.name for component in sbom.buildroot_components(
-            built.output / "legal-info/manifest.csv"
-        )
-    }  # fmt: skip
+        component.name for component in listed_components(built.output / "legal-info/manifest.csv")
+    }
     expected = {*OURS, "cjson", "libpng", "libzlib"} | ({"rknn-runtime"} if built.vendor else set())
     if built.name == "prebuilt":
         expected = {"neon-runner"}

@@ -19,9 +19,9 @@ from pico_image.card.contents import inspect_image
 from pico_image.card.env import read_env
 from pico_image.card.repack import Changes, cma_size, repack
 from pico_image.card.verify import read_sums, verify, write_sums
-from pico_image.config.partitions import PartitionTable
+from pico_image.config import configuration
+from pico_image.config.target import Target
 from pico_image.image import finish
-from pico_image.image.publish import compress, write_readme
 from tests.support import card_images as helpers
 
 STOCK = (
@@ -195,17 +195,14 @@ def test_compressed_forms_hold_the_image(folder: Path) -> None:
     helpers.tool("xz", "xz-utils")
     image = folder / "sdcard.img"
     before = set(os.listdir(folder))
-    packed = compress(Console(), image, ["zst", "xz"])
+    packed = [finish.compress(Console(), image, form) for form in ("zst", "xz")]
     assert [path.name for path in packed] == ["sdcard.img.zst", "sdcard.img.xz"]
     assert set(os.listdir(folder)) == {*before, "sdcard.img.zst", "sdcard.img.xz"}
     assert lzma.decompress(packed[1].read_bytes()) == image.read_bytes()
     done = subprocess.run(["zstd", "-dcq", packed[0]], check=True, capture_output=True)
     assert done.stdout == image.read_bytes()
-    with pytest.raises(UserError, match="'rar'"):
-        compress(Console(), image, ["rar"])
-    repack(
-        Console(), folder, image, Changes(cma="8M")
-    )  # they would hold the image as it was before
+    # They would hold the image as it was before.
+    repack(Console(), folder, image, Changes(cma="8M"))
     assert set(os.listdir(folder)) == before
 
 
@@ -221,16 +218,14 @@ def test_forms_that_cannot_be_made_are_told_before_a_build(monkeypatch: pytest.M
     assert "xz-utils" in str(caught.value)
 
 
-def test_the_readme_has_the_clicks_and_this_layout(tmp_path: Path) -> None:
-    text = write_readme(tmp_path, PartitionTable.parse(STOCK), "luckfox-pico-mini").read_text(
-        encoding="utf-8"
-    )
+def test_the_readme_has_the_clicks_and_this_layout() -> None:
+    loaded = configuration.load()
+    text = finish.readme(Target.of(loaded, "luckfox-pico-mini"))
     for words in ("administrator", "after the tool has started", "USB adapter", "Cancel"):
         assert words in text
     assert "839680000" in text
     assert "0x190640" in text
-    text = write_readme(tmp_path, PartitionTable.parse(STOCK), "e", emulated=True).read_text()
-    assert "No Luckfox board boots" in text
+    assert "No Luckfox board boots" in finish.readme(Target.of(loaded, "emulator"))
 
 
 def test_the_sums_are_those_of_coreutils_and_keep_other_lines(folder: Path) -> None:

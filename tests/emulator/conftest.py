@@ -3,70 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from pico_image.base import project
 from pico_image.base.console import Console
-from pico_image.compile import programs
-from pico_image.compile.toolchain import Toolchain
-from pico_image.config import configuration
-from pico_image.config.configuration import Config
-from pico_image.config.schema import Variant
-from pico_image.emulator import backend
-from pico_image.emulator.assemble import build_from
 from pico_image.emulator.bootloader import working_copy
 from pico_image.emulator.qemu import Machine, boot
-
-
-@dataclass(frozen=True)
-class Kit:
-    """What images are put together from; compiled once and kept in the cache."""
-
-    console: Console
-    config: Config
-    base: dict[str, Path]
-    programs: Path
-    variant: Variant
-
-    def build(self, models: dict[str, Path] | None = None, **changes: object) -> Path:
-        variant = self.variant.model_copy(update=changes)
-        board = self.config.board(variant.board)
-        return build_from(
-            self.console, self.config, variant, board, self.base, self.programs, models or {}
-        )
+from tests.support.emulated import REVISION, Kit, make_kit
 
 
 @pytest.fixture(scope="session")
 def kit(output: Path) -> Kit:
-    console = Console()
-    config = configuration.load()
-    toolchain = Toolchain()
-    base = backend.parts(console, config, toolchain)
-    variant = Variant(
-        name="emulator-test",
-        title="the emulator without models",
-        board="emulator",
-        packages=["npu-runner", "neon-runner", "npu-bench"],
-        hostname="pico-test",
-    )
-    binaries = programs.app(console, config, toolchain) / "bin"
-    return Kit(console, config, base, binaries, variant)
+    return make_kit(Console())
 
 
 @pytest.fixture(scope="session")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An output folder of its own for the whole session, and a commit that stays the same.
-
-    Someone may commit while the tests run, and commit and time are part of an image.
-    """
+    """An output folder of its own for the whole session, with one commit and time."""
     folder = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PICO_OUTPUT_DIR", str(folder))
         patch.setenv("SOURCE_DATE_EPOCH", "1767225600")
-        patch.setattr(project, "revision", lambda root: project.Revision("c" * 40, False))
+        patch.setattr(project, "revision", lambda root: REVISION)
         yield folder
 
 

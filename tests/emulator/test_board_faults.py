@@ -15,9 +15,8 @@ import pytest
 
 from pico_image.emulator.bootloader import working_copy
 from pico_image.emulator.qemu import Machine, boot
+from tests.support.emulated import Kit
 from tests.support.model_cards import model_folder
-
-from .conftest import Kit
 
 pytestmark = pytest.mark.qemu
 

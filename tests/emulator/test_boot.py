@@ -17,8 +17,7 @@ from pico_image.config.partitions import PartitionTable
 from pico_image.emulator import bootloader, qemu
 from pico_image.emulator.bootloader import read_partition_file
 from pico_image.emulator.qemu import Machine, boot
-
-from .conftest import Kit
+from tests.support.emulated import Kit
 
 pytestmark = pytest.mark.qemu
 
@@ -44,7 +43,7 @@ def test_the_machine_is_the_one_that_was_promised(machine: Machine) -> None:
 
 def test_partitions_come_from_the_string_alone(machine: Machine, kit: Kit) -> None:
     table = PartitionTable.parse(kit.config.board("emulator").partitions)
-    assert "CONFIG_CMDLINE_PARTITION is not set" in (kit.base["kernel"] / "config").read_text()
+    assert "CONFIG_CMDLINE_PARTITION is not set" in (kit.materials["kernel"] / "config").read_text()
     shown = output_of(
         machine,
         "cd /sys/class/block; for p in mmcblk0p*; do echo $p $(cat $p/start) $(cat $p/size); done",

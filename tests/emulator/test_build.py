@@ -21,16 +21,16 @@ from pico_image.card import filesystem, fit
 from pico_image.card.blocks import Slice
 from pico_image.card.env import read_env
 from pico_image.card.filesystem import path_with_sbin
+from pico_image.card.parts import PARTS
 from pico_image.card.verify import read_sums
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.schema import Board
 from pico_image.emulator import bootloader
 from pico_image.emulator.bootloader import working_copy
 from pico_image.emulator.qemu import boot
-from pico_image.image.finish import PARTS
 from tests.support import other_user
-
-from .conftest import Kit
+from tests.support.emulated import Kit
+from tests.support.model_cards import card
 
 MIB = 1 << 20
 
@@ -60,6 +60,7 @@ def model(folder: Path, text: str = "tabby\n") -> dict[str, Path]:
     (folder / "labels.txt").write_text(text)
     (folder / "int8.tflite").write_bytes(b"weights" * 1000)
     (folder / "report.json").write_text("{}")
+    (folder / "model.json").write_text(json.dumps(card(name="toy").plain()))
     return {"toy": folder}
 
 
@@ -98,9 +99,9 @@ def test_boot_is_a_fit_whose_content_is_checked(kit: Kit, images: Path, tmp_path
         return boot.content(name)
 
     good = (images / "boot.img").read_bytes()
-    kernel = (kit.base["kernel"] / "zImage").read_bytes()
+    kernel = (kit.materials["kernel"] / "zImage").read_bytes()
     assert read(good, "kernel") == kernel
-    assert read(good, "ramdisk") == (kit.base["initramfs"] / "initramfs.cpio.gz").read_bytes()
+    assert read(good, "ramdisk") == (kit.materials["initramfs"] / "initramfs.cpio.gz").read_bytes()
     with pytest.raises(UserError, match="cut short"):
         read(good[:100_000], "kernel")
     with pytest.raises(UserError, match="it has no fdt"):
@@ -174,7 +175,7 @@ def test_a_changed_label_makes_only_rootfs_anew(
     rootfs = images / "rootfs.img"
     folder = "/usr/share/npu-models/toy"
     assert filesystem.read_file(Slice(rootfs), f"{folder}/labels.txt") == b"tiger cat\n"
-    assert names_in(rootfs, folder) == ["int8.tflite", "labels.txt"]
+    assert names_in(rootfs, folder) == ["int8.tflite", "labels.txt", "model.json"]
 
 
 def test_a_part_changed_by_hand_is_made_again(
@@ -231,9 +232,8 @@ def test_an_ordinary_user_builds_the_same_bytes(kit: Kit, images: Path, tmp_path
     try:
         folder.chmod(0o777)
         stage = folder / "base"
-        for name, path in kit.base.items():
+        for name, path in kit.materials.items():
             shutil.copytree(path, stage / name)
-        shutil.copytree(kit.programs.parent, stage / "app")
         os.chmod(stage, 0o755)
         done = subprocess.run(
             [
@@ -272,14 +272,11 @@ from pico_image.base import project
 from pico_image.base.console import Console
 from pico_image.config import configuration
 from pico_image.config.schema import Variant
-from pico_image.emulator import assemble
-project.revision = lambda root: project.Revision("c" * 40, False)
-stage = Path(sys.argv[1])
-loaded = configuration.load()
-base = {p.name: p for p in stage.iterdir() if p.name != "app"}
+from tests.support.emulated import REVISION, Kit
+project.revision = lambda root: REVISION
+materials = {path.name: path for path in Path(sys.argv[1]).iterdir()}
 variant = Variant.model_validate_json(sys.argv[2])
-board = loaded.board(variant.board)
-assemble.build_from(Console(), loaded, variant, board, base, stage / "app" / "bin", {})
+Kit(Console(), configuration.load(), materials, variant).build()
 """
 
 

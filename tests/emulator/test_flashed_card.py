@@ -14,8 +14,7 @@ from pico_image.card.flash import Options, flash
 from pico_image.card.verify import verify
 from pico_image.emulator.qemu import boot
 from tests.support.card_images import loop
-
-from .conftest import Kit
+from tests.support.emulated import Kit
 
 pytestmark = pytest.mark.qemu
 

@@ -19,7 +19,7 @@ import pytest
 from pico_image.base import files
 from pico_image.base.files import output_dir, sha256_file
 from tests.emulator import killed
-from tests.emulator.conftest import Kit
+from tests.support.emulated import Kit
 from tests.support.killing import PROOFS, Child, Moments, chance
 from tests.support.model_cards import model_folder
 from tests.support.result_schema import validated

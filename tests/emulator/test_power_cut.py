@@ -22,8 +22,7 @@ from pico_image.base.files import ROOT
 from pico_image.compile.toolchain import Toolchain
 from pico_image.emulator.bootloader import working_copy
 from pico_image.emulator.qemu import Machine, boot
-
-from .conftest import Kit
+from tests.support.emulated import Kit
 
 pytestmark = pytest.mark.qemu
 
@@ -38,7 +37,7 @@ def card(kit: Kit, output: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """A card whose image has the writer beside the real programs."""
     folder = tmp_path_factory.mktemp("cut")
     programs = folder / "app" / "bin"
-    shutil.copytree(kit.programs, programs)
+    shutil.copytree(kit.materials["programs"] / "bin", programs)
     common = ROOT / "app" / "common"
     subprocess.run(
         [
@@ -52,7 +51,8 @@ def card(kit: Kit, output: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PICO_OUTPUT_DIR", str(folder / "out"))
         packages = [*kit.variant.packages, "write-results"]
-        images = replace(kit, programs=programs).build(packages=packages)
+        materials = {**kit.materials, "programs": folder / "app"}
+        images = replace(kit, materials=materials).build(packages=packages)
     return working_copy(images / "sdcard.img", folder)
 
 

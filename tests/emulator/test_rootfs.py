@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import fnmatch
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pico_image.base.files import sha256_file
-from pico_image.emulator.assemble import build_from
 from pico_image.emulator.system import dropbear
-from pico_image.image.sbom_files import INSTALLED, LINKED
+from pico_image.image.build import Login
+from pico_image.image.sbom import INSTALLED, LINKED
+from tests.support.emulated import Kit
 from tests.support.model_cards import model_folder
 from tests.support.secrets_check import known_ways_in
 
-from .conftest import Kit
 from .unpacked import files, unpack
 
 
@@ -45,22 +46,17 @@ def complete(kit: Kit, output: Path) -> Path:
     server.mkdir()
     for name in dropbear.PROGRAMS:
         (server / name).write_text("#!/bin/sh\n")
+    key = output / "key.pub"
+    key.write_text(
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n"
+    )
     model = model_folder(output / "models/colours")
     card = json.loads((model / "model.json").read_text())
     for image in card["images"]:
         image["licence"] = "CC0-1.0"
     (model / "model.json").write_text(json.dumps(card))
-    return build_from(
-        kit.console,
-        kit.config,
-        kit.variant.model_copy(update={"name": "emulator-complete"}),
-        kit.config.board("emulator"),
-        {**kit.base, "dropbear": server},
-        kit.programs,
-        {"colours": model},
-        authorized_keys="ssh-ed25519 AAAA test\n",
-        forms=(),
-    )
+    kit = replace(kit, materials={**kit.materials, "dropbear": server})
+    return kit.build({"colours": model}, login=Login(key), name="emulator-complete")
 
 
 def test_the_bill_of_materials_lists_what_is_in_the_image(complete: Path, tmp_path: Path) -> None:

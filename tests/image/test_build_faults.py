@@ -31,7 +31,8 @@ from pico_image.base import files, project
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.config.schema import Place, Source, SourceFile
-from tests.emulator.conftest import Kit, kit, output
+from tests.emulator.conftest import kit, output
+from tests.support.emulated import REVISION, Kit
 from tests.support.killing import MORE, PROOFS, Child, Moments, chance
 from tests.support.model_cards import model_folder
 from tests.test_sources import impatient
@@ -54,7 +55,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _build_image(parts: tuple[Any, ...], models: dict[str, Path]) -> None:
-    project.revision = lambda root: project.Revision("c" * 40, False)
+    project.revision = lambda root: REVISION
     with Path(os.devnull).open("w", encoding="utf-8") as nothing:
         Kit(Console(stream=nothing), *parts).build(models)
 
@@ -69,7 +70,7 @@ def _same(left: Path, right: Path) -> bool:
 def test_a_killed_image_build_is_finished_by_the_next_to_the_same_bytes(
     kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chance: random.Random
 ) -> None:
-    parts = (kit.config, kit.base, kit.programs, kit.variant)  # a console cannot be sent
+    parts = (kit.config, kit.materials, kit.variant)  # a console cannot be sent
     models, undisturbed, took = [], [], 0.0
     for number in range(2):
         folder = model_folder(tmp_path / f"models-{number}" / "colours")
@@ -124,16 +125,16 @@ def test_what_an_image_is_made_of_is_removed_meanwhile(
 ) -> None:
     """As `rm -rf` of the cache does it: file by file, and the build goes on in between."""
     kept, used = tmp_path / "kept", tmp_path / "used"
-    for name, folder in {**kit.base, "programs": kit.programs}.items():
+    for name, folder in kit.materials.items():
         shutil.copytree(folder, kept / name, symlinks=True)
     model_folder(kept / "colours")
     shutil.copytree(kept, used, symlinks=True)
-    base = {name: used / name for name in kit.base}
+    materials = {name: used / name for name in kit.materials}
     models = {"colours": used / "colours"}
 
     def build(console: Counting, place: str) -> Path:
         monkeypatch.setenv("PICO_OUTPUT_DIR", str(tmp_path / place))
-        replace(kit, console=console, base=base, programs=used / "programs").build(models)
+        replace(kit, console=console, materials=materials).build(models)
         return emulator_images(kit)
 
     console = Counting()

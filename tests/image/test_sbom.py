@@ -10,10 +10,15 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.compile import programs
 from pico_image.config import configuration
+from pico_image.config.target import Target
+from pico_image.emulator import backend as emulator
 from pico_image.image import sbom
+from pico_image.models.card import ModelCard
+from pico_image.sdk import backend as sdk
 from tests.support.model_cards import card
 
 CARD = card(
@@ -50,10 +55,13 @@ def components(text: str) -> dict[str, dict[str, Any]]:
     return {entry["bom-ref"]: entry for entry in json.loads(text)["components"]}
 
 
+def document(target: Target, cards: list[ModelCard]) -> str:
+    listed = emulator.components(target, "arm-g++ 12", ssh_server=False)
+    return sbom.document(target, cards, listed)
+
+
 def test_an_emulator_image() -> None:
-    loaded = configuration.load()
-    text = sbom.document(loaded, loaded.variant("emulator"), [CARD])
-    found = components(text)
+    found = components(document(Target.of(configuration.load(), "emulator"), [CARD]))
     for name in ("tensorflow", "xnnpack", "zlib", "busybox", "linux-armmp"):
         assert f"source:{name}" in found
     model = found["model:efficientnet-lite0"]
@@ -70,22 +78,23 @@ def test_an_emulator_image() -> None:
 
 def test_the_same_input_makes_the_same_document(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    loaded = configuration.load()
-    first = sbom.document(loaded, loaded.variant("emulator"), [CARD])
-    assert first == sbom.document(loaded, loaded.variant("emulator"), [CARD])
+    target = Target.of(configuration.load(), "emulator")
+    first = document(target, [CARD])
+    assert first == document(target, [CARD])
     assert json.loads(first)["metadata"]["timestamp"].startswith("2023-11-14T22:13:20")
-    assert first != sbom.document(loaded, loaded.variant("emulator"), [])
+    assert first != document(target, [])
 
 
-def test_an_image_of_the_sdk_lists_the_packages_of_buildroot(tmp_path: Path) -> None:
+def test_an_image_of_the_sdk_lists_the_packages_of_buildroot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loaded = configuration.load()
-    variant = loaded.variant("luckfox-pico-mini")
+    target = Target.of(loaded, "luckfox-pico-mini")
     manifest = tmp_path / "manifest.csv"
     manifest.write_text(MANIFEST)
-    path = sbom.write(
-        loaded, variant, tmp_path / "sbom.cdx.json", cards=[CARD], buildroot_manifest=manifest
-    )
-    found = components(path.read_text())
+    backend = sdk.Backend(Console())
+    listed = sdk.listed_components(manifest)
+    found = components(sbom.document(target, [CARD], backend.components(target, listed)))
     assert found["buildroot:busybox"]["version"] == "1.36.1"
     named = [entry["license"] for entry in found["buildroot:busybox"]["licenses"]]
     assert {name for entry in named for name in entry.values()} == {"GPL-2.0", "bzip2-1.0.4"}
@@ -96,21 +105,23 @@ def test_an_image_of_the_sdk_lists_the_packages_of_buildroot(tmp_path: Path) -> 
     assert "source:busybox" not in found, "the emulator's busybox is not the board's"
     assert not {"toolchain:runtime", "source:libpng"} & set(found)
     # A neon-runner that came ready: what is in it, Buildroot does not list.
-    outside = variant.model_copy(update={"extra_symbols": {programs.PREBUILT: "y"}})
-    text = sbom.document(loaded, outside, [CARD], manifest)
+    symbols = {programs.PREBUILT: "y", programs.PREBUILT_PATH: "/opt/neon-runner"}
+    outside = target.variant.model_copy(update={"extra_symbols": symbols})
+    target = Target(loaded, outside, target.board, target.layout, target.cma_mib)
+    monkeypatch.setattr(programs, "prebuilt_neon_runner", lambda *_: None)
+    text = sbom.document(target, [CARD], backend.components(target, listed))
     assert {"toolchain:runtime", "source:libpng", "source:xnnpack"} <= set(components(text))
 
 
-def test_without_the_list_of_packages_it_is_not_complete(tmp_path: Path) -> None:
-    loaded = configuration.load()
-    variant = loaded.variant("luckfox-pico-mini")
-    with pytest.raises(UserError, match="not done yet"):
-        sbom.document(loaded, variant, [])
+def test_a_list_of_packages_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="could not read"):
-        sbom.document(loaded, variant, [], tmp_path / "absent")
+        sdk.listed_components(tmp_path / "absent")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match=r"not a manifest\.csv"):
-        sbom.document(loaded, variant, [], tmp_path / "other.csv")
+        sdk.listed_components(tmp_path / "other.csv")
+    for text in ("", "[]", '{"a": {}}'):
+        with pytest.raises(UserError, match="cannot be understood"):
+            sdk.shown_components(text)
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,14 @@ import pytest
 from pico_image.base.console import Console
 from pico_image.base.files import ROOT
 from pico_image.base.project import NAME
+from pico_image.card.parts import Contents
 from pico_image.config import configuration
 from pico_image.config.configuration import Config
-from pico_image.config.schema import Variant
+from pico_image.config.target import Target
 from pico_image.engine import run, volumes
 from pico_image.engine.client import Container, Engine, Mount
 from pico_image.engine.volumes import Volume
-from pico_image.sdk import backend
+from pico_image.sdk.backend import Backend
 from pico_image.sdk.workspace import Options
 from tests.support.model_cards import card
 from tests.support.sdk_stand_in import engine as engines
@@ -67,8 +68,12 @@ class Project:
         return configuration.load(self.root)
 
     @property
-    def variant(self) -> Variant:
-        return self.config.variant(VARIANT)
+    def target(self) -> Target:
+        return Target.of(self.config, VARIANT)
+
+    @property
+    def contents(self) -> Contents:
+        return Contents({"efficientnet-lite0": self.models})
 
     @property
     def images(self) -> Path:
@@ -87,7 +92,7 @@ class Project:
         before = console.log_path.stat().st_size
         console.offline = offline
         try:
-            backend.build(console, self.config, self.variant, options, engine=self.engine)
+            Backend(console, options, self.engine).build(self.target, self.contents)
         finally:
             console.offline = False
         text = console.log_path.read_bytes()[before:].decode()
@@ -190,7 +195,6 @@ def make_project(engine: Engine, snapshot: Path, url: str, commit: str, folder: 
     (models / "images/cat.jpg").write_bytes(b"a cat")
     options = Options(
         base_image=BASE,
-        models={"efficientnet-lite0": models},
         first_bytes=50_000_000,
         later_bytes=10_000_000,
     )

@@ -19,8 +19,10 @@ import docker
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
+from pico_image.card.parts import Contents
 from pico_image.config import configuration
-from pico_image.sdk import backend
+from pico_image.config.target import Target
+from pico_image.sdk.backend import Backend
 from pico_image.sdk.workspace import Options
 from tests.sdk.conftest import VARIANT, Project
 from tests.support.killing import FORKS, Child
@@ -58,7 +60,9 @@ class _Points:
         return watched
 
 
-def _build(root: Path, options: Options, at: int | None, tell: Connection) -> None:
+def _build(
+    root: Path, options: Options, contents: Contents, at: int | None, tell: Connection
+) -> None:
     points = _Points(at, tell)
     docker.APIClient.send = points.watch(docker.APIClient.send)  # type: ignore[method-assign]
     Console.log = points.watch(Console.log)  # type: ignore[method-assign]
@@ -66,8 +70,11 @@ def _build(root: Path, options: Options, at: int | None, tell: Connection) -> No
     try:
         config = configuration.load(root)
         console = Console(stream=io.StringIO())
-        with console.logging_to(root.parent / "logs", "build"):
-            backend.build(console, config, config.variant(VARIANT), options)
+        with (
+            console.logging_to(root.parent / "logs", "build"),
+            contextlib.closing(Backend(console, options)) as backend,
+        ):
+            backend.build(Target.of(config, VARIANT), contents)
     except UserError as error:
         how, text = "told", str(error)
     except BaseException:
@@ -80,7 +87,7 @@ class Build:
 
     def __init__(self, project: Project, at: int | None = None) -> None:
         self._ours, theirs = FORKS.Pipe(duplex=False)
-        self.child = Child(_build, project.root, project.options, at, theirs)
+        self.child = Child(_build, project.root, project.options, project.contents, at, theirs)
         theirs.close()
         self.ended: Ended | None = None
 

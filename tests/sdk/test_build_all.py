@@ -22,6 +22,7 @@ from pico_image.card.verify import verify
 from pico_image.engine.client import Engine
 from pico_image.image import build
 from pico_image.image.build import Login
+from pico_image.models import convert
 from tests.sdk.conftest import VARIANT, Project, result
 from tests.sdk.test_sdk_faults import interruptible, running, second_engine
 from tests.support.sdk_stand_in import engine as engines
@@ -50,6 +51,7 @@ def contexts(
     engines.write_context(folder, "local", project.engine.address.url)
     engines.write_context(folder, "remote", second_engine.tcp)
     monkeypatch.setenv("DOCKER_CONFIG", str(folder))
+    monkeypatch.setattr(convert, "convert", lambda *_: project.models)
     monkeypatch.delenv("DOCKER_HOST")
     return ["local", "remote"]
 

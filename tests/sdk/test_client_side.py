@@ -31,17 +31,20 @@ ALL = ["uboot", "kernel", "rootfs", "firmware"]
 BUILD = """
 import sys
 from pathlib import Path
-from pico_image.base import console
+from pico_image.base.console import Console
 from pico_image.config import configuration
+from pico_image.config.target import Target
 from pico_image.image import build
+from pico_image.models import convert
 from pico_image.sdk.workspace import Options
 root, base, models, key, sdk = sys.argv[1:6]
 options = Options(
-    base_image=base, models={"efficientnet-lite0": Path(models)}, first_bytes=50_000_000,
-    later_bytes=10_000_000, sdk_path=Path(sdk) if sdk else None,
+    base_image=base, first_bytes=50_000_000, later_bytes=10_000_000,
+    sdk_path=Path(sdk) if sdk else None,
 )
-login = build.Login(Path(key))
-build.build_image(console.Console(), configuration.load(Path(root)), sys.argv[6], options, login)
+convert.convert = lambda *_: Path(models)
+target = Target.of(configuration.load(Path(root)), sys.argv[6])
+build.build_image(Console(), target, options, build.Login(Path(key)))
 """
 
 

@@ -22,7 +22,9 @@ from pico_image.base.project import NAME
 from pico_image.engine import images, run, volumes
 from pico_image.engine.client import Container, Engine, EngineLost, Mount
 from pico_image.engine.volumes import Entry
-from pico_image.sdk import backend, requirements, tools
+from pico_image.models import convert
+from pico_image.sdk import requirements, tools
+from pico_image.sdk.backend import Backend
 from tests.sdk.conftest import Project, make_project, result
 from tests.sdk.test_sdk_faults import (
     interruptible,
@@ -79,7 +81,7 @@ def test_fetch_build_offline_interrupt_resume_clean(
     project: Project, console: Console, golden: dict[str, bytes]
 ) -> None:
     """A user's whole day with Podman instead of Docker."""
-    backend.fetch(console, project.config, project.variant, project.options, engine=project.engine)
+    Backend(console, project.options, project.engine).fetch(project.target, project.contents)
     assert project.build(console, offline=True) == ALL
     assert result(project.images) == golden
     assert project.build(console) == []
@@ -186,10 +188,9 @@ def test_shell_by_the_podman_program(
     with os.fdopen(far) as terminal:
         monkeypatch.setattr(sys, "stdin", terminal)
         script = "readlink .BoardConfig.mk | grep -q npu-luckfox-pico-mini && exit 5"
-        status = tools.shell(
-            console, project.config, project.variant, project.options,
-            command=["bash", "-c", script], engine=project.engine,
-        )  # fmt: skip
+        monkeypatch.setattr(convert, "convert", lambda *_: project.models)
+        command = ["bash", "-c", script]
+        status = tools.shell(console, project.target, project.options, command)
     os.close(near)
     assert status == 5
     assert requirements.findings(None)[0].detail.startswith("Podman")

@@ -23,10 +23,9 @@ import pytest
 from pico_image.base.console import Console
 from pico_image.base.errors import CommandError, UserError
 from pico_image.base.project import NAME
-from pico_image.config import configuration
 from pico_image.engine import volumes
 from pico_image.engine.client import Engine, EngineLost
-from pico_image.sdk import backend, tools
+from pico_image.sdk.backend import Backend
 from tests.sdk.conftest import VARIANT, Project, result
 from tests.support.sdk_stand_in import base_image
 from tests.support.sdk_stand_in import engine as engines
@@ -143,12 +142,14 @@ def test_killed_client(built_project: Project, console: Console, golden: dict[st
     code = (
         "import sys, dataclasses; from pathlib import Path\n"
         "from pico_image.base import console; from pico_image.config import configuration\n"
-        "from pico_image.sdk import backend\n"
-        "from pico_image.sdk.workspace import Options\n"
+        "from pico_image.card.parts import Contents; from pico_image.config.target import Target\n"
+        "from pico_image.sdk.backend import Backend; from pico_image.sdk.workspace import Options\n"
         "root, base, models, log = sys.argv[1:]\n"
         "c = configuration.load(Path(root)); t = console.Console()\n"
-        "o = Options(base_image=base, models={'efficientnet-lite0': Path(models)}, later_bytes=0)\n"
-        f"with t.logging_to(Path(log), 'build'): backend.build(t, c, c.variant({VARIANT!r}), o)\n"
+        "o = Options(base_image=base, later_bytes=0)\n"
+        "m = Contents({'efficientnet-lite0': Path(models)})\n"
+        "with t.logging_to(Path(log), 'build'):\n"
+        f"    Backend(t, o).build(Target.of(c, {VARIANT!r}), m)\n"
     )
     models = str(project.models)
     child = subprocess.Popen(
@@ -285,35 +286,6 @@ def test_engine_killed_in_a_stage(
     assert result(project.images) == golden
 
 
-def test_engine_reached_by_tcp_and_two_in_parallel(
-    project: Project,
-    second_engine: engines.TestEngine,
-    console: Console,
-    golden: dict[str, bytes],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    """A matrix of variants over two contexts, one of them by TCP; nothing relies on local files."""
-    config_folder = tmp_path / "docker"
-    engines.write_context(config_folder, "local", project.engine.address.url)
-    engines.write_context(config_folder, "remote", second_engine.tcp)
-    monkeypatch.setenv("DOCKER_CONFIG", str(config_folder))
-    monkeypatch.delenv("DOCKER_HOST")
-    variant = project.root / "configs/variants/luckfox-pico-mini.yml"
-    shutil.copy(variant, variant.with_name("second.yml"))
-    config = configuration.load(project.root)
-    done = tools.build_all(
-        console,
-        config,
-        [config.variant(VARIANT), config.variant("second")],
-        project.options,
-        contexts=["local", "remote"],
-    )
-    assert set(done) == {VARIANT, "second"}
-    assert result(project.images) == golden
-    assert set(result(project.output / "second/images")) == set(golden)
-
-
 def test_full_disk(project: Project, console: Console, golden: dict[str, bytes]) -> None:
     """The engine's data on a small file system that really fills up."""
     if reason := engines.missing():
@@ -374,12 +346,9 @@ def test_caller_who_is_not_root(
     os.setegid(nobody)
     os.seteuid(nobody)
     try:
-        engine = Engine.connect(NAME)
-        config = configuration.load(built_project.root)
-        variant = config.variant(VARIANT)
-        images = backend.build(console, config, variant, built_project.options, engine=engine)
-        assert result(images) == golden
-        engine.close()
+        with contextlib.closing(Backend(console, built_project.options)) as backend:
+            parts = backend.build(built_project.target, built_project.contents)
+        assert result(parts.folder) == golden
     finally:
         os.seteuid(0)
         os.setegid(0)

@@ -10,8 +10,10 @@ import pytest
 
 from pico_image.base.console import Console
 from pico_image.base.files import ROOT
+from pico_image.card.parts import Contents
 from pico_image.compile import programs
 from pico_image.config import configuration, render
+from pico_image.config.target import Target
 from pico_image.engine.volumes import Entry, Tree, tree_of
 from pico_image.sdk import workspace
 from pico_image.sdk.inputs import (
@@ -214,9 +216,9 @@ def test_a_prebuilt_program_is_handed_over_when_asked_for(
     config.variants[variant.name] = variant
     found = programs.prebuilt_neon_runner(Console(), config, variant)
     assert found == (program if asked else None)
-    options = workspace.Options()
-    with_it = workspace.tree_for(config, variant, {}, options, program)
-    without = workspace.tree_for(config, variant, {}, options)
+    target = Target.of(config, variant)
+    with_it = workspace.tree_for(target, Contents(), program)
+    without = workspace.tree_for(target, Contents())
     assert {*with_it} - {*without} == {workspace.PROGRAM}
     one, two = packages(with_it), packages(without)
     assert {name for name in one if one[name]["hash"] != two[name]["hash"]} == {"neon-runner"}

@@ -6,11 +6,8 @@ import json
 import os
 import pty
 import shutil
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +15,9 @@ import pytest
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.project import NAME
-from pico_image.image import paperwork, sizes
+from pico_image.config.target import Target
+from pico_image.image import build, licences, sizes
+from pico_image.models import convert
 from pico_image.sdk import requirements, tools
 from tests.sdk.conftest import VARIANT, Project
 from tests.support.sdk_stand_in.fixtures import BASE
@@ -68,72 +67,47 @@ def second_variant(project: Project) -> None:
     shutil.copy(variant, variant.with_name("second.yml"))
 
 
-def test_one_of_a_matrix_fails(built_project: Project, console: Console) -> None:
+def test_one_of_a_matrix_fails(
+    built_project: Project, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
     second_variant(built_project)
     built_project.knob("fail neon-runner")
-    config = built_project.config
-    chosen = [config.variant("second"), config.variant(VARIANT)]
+    monkeypatch.setattr(convert, "convert", lambda *_: built_project.models)
     with pytest.raises(UserError, match="1 of 2 variants failed") as caught:
-        tools.build_all(console, config, chosen, built_project.options)
+        build.build_all(console, built_project.config, ["second", VARIANT], built_project.options)
     assert f"second: stage rootfs, package neon-runner-{PROJECT_VERSION}" in str(caught.value)
     assert console.log_path is not None
     assert f"{VARIANT}: done" in console.log_path.read_text()
 
 
-def test_matrix_is_interrupted(built_project: Project, console: Console) -> None:
-    second_variant(built_project)
-    built_project.knob("hang uboot")
-    config = built_project.config
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    over = threading.Event()
-
-    def interrupt_when_it_hangs() -> None:
-        logs = built_project.output / "second/logs"
-        while not over.wait(0.1):
-            if any("hanging in uboot" in log.read_text() for log in logs.glob("build-all-*")):
-                os.kill(os.getpid(), signal.SIGINT)
-                return
-
-    watcher = threading.Thread(target=interrupt_when_it_hangs)
-    watcher.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            tools.build_all(console, config, [config.variant("second")], built_project.options)
-    finally:
-        over.set()
-        watcher.join()
-        signal.signal(signal.SIGINT, before)
-    # A busy engine may still be removing what it was told to remove.
-    give_up = time.monotonic() + 600
-    while built_project.engine.client.containers.list(all=True, ignore_removed=True):
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
-
-
-def test_shell_needs_a_terminal(built_project: Project, console: Console) -> None:
+def test_shell_needs_a_terminal(
+    built_project: Project, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "convert", lambda *_: built_project.models)
+    target, options = built_project.target, built_project.options
     with pytest.raises(UserError, match="need a terminal"):
-        tools.shell(console, built_project.config, built_project.variant, built_project.options)
+        tools.shell(console, target, options)
     with pytest.raises(UserError, match="unknown menu 'kernal'"):
-        tools.sdk_config(
-            console, built_project.config, built_project.variant, "kernal", built_project.options
-        )
+        tools.sdk_config(console, target, "kernal", options)
+    with pytest.raises(UserError, match="built without Buildroot"):
+        tools.shell(console, Target.of(built_project.config, "emulator"), options)
 
 
 def in_terminal(project: Project, code: str) -> tuple[int, bytes]:
     """Run Python code in a process with a terminal; its status and what appeared there.
 
-    The code has ``c``, ``t``, ``v`` and ``o``: configuration, console, variant and options.
+    The code has ``c``, ``t`` and ``o``: console, target and options.
     """
     if shutil.which("docker") is None:
         pytest.skip("the docker command line is not installed")
     prepared = (
         "import sys; from pathlib import Path\n"
-        "from pico_image.base import console; from pico_image.config import configuration\n"
-        "from pico_image.sdk import tools\n"
-        "from pico_image.sdk.workspace import Options\n"
-        "root, base, models = sys.argv[1:]\n"
-        f"c = configuration.load(Path(root)); t = console.Console(); v = c.variant({VARIANT!r})\n"
-        "o = Options(base_image=base, models={'efficientnet-lite0': Path(models)}, later_bytes=0)\n"
+        "from pico_image.base.console import Console; from pico_image.config import configuration\n"
+        "from pico_image.config.target import Target; from pico_image.models import convert\n"
+        "from pico_image.sdk import tools; from pico_image.sdk.workspace import Options\n"
+        "root, base, models = sys.argv[1:]; convert.convert = lambda *_: Path(models)\n"
+        f"c = Console(); t = Target.of(configuration.load(Path(root)), {VARIANT!r})\n"
+        "o = Options(base_image=base, later_bytes=0)\n"
     )
     near, far = pty.openpty()
     with subprocess.Popen(
@@ -163,7 +137,7 @@ def test_shell_in_a_terminal(built_project: Project) -> None:
     status, text = in_terminal(
         built_project,
         "script = 'pwd; readlink .BoardConfig.mk; echo $BR2_EXTERNAL; exit 5'\n"
-        "sys.exit(tools.shell(t, c, v, o, command=['bash', '-c', script]))\n",
+        "sys.exit(tools.shell(c, t, o, command=['bash', '-c', script]))\n",
     )
     assert status == 5, text
     assert b"/build/sdk\r\n/build/board/BoardConfig-npu-luckfox-pico-mini.mk\r\n" in text
@@ -177,7 +151,7 @@ def test_menus_in_a_terminal(built_project: Project) -> None:
         ("buildroot", b"['extra_symbols:', '  BR2_PACKAGE_HTOP: y']"),
     ):
         status, text = in_terminal(
-            built_project, f"print('lines:', tools.sdk_config(t, c, v, {menu!r}, o))\n"
+            built_project, f"print('lines:', tools.sdk_config(c, t, {menu!r}, o))\n"
         )
         assert status == 0, text
         assert b"lines: " + lines in text
@@ -188,14 +162,15 @@ def test_licences_and_bill_of_materials(
 ) -> None:
     """What Buildroot collected in the container comes out, without the sources."""
     monkeypatch.setenv("PICO_OUTPUT_DIR", str(built_project.output))
-    made, config, options = built_project.engine, built_project.config, built_project.options
-    folder, notes = paperwork.legal_info(console, config, VARIANT, options, engine=made)
+    monkeypatch.setattr(convert, "convert", lambda *_: built_project.models)
+    target, options = built_project.target, built_project.options
+    folder, notes = licences.legal_info(console, target, options)
     text = (folder / "licences.csv").read_text()
     assert f"npu-runner,{PROJECT_VERSION},Apache-2.0,yes" in text
     assert any(note.startswith("rknn-runtime: PROPRIETARY") for note in notes)
     assert (folder / "buildroot/licenses/busybox-1.0/LICENSE").is_file()
     assert not (folder / "buildroot/sources").exists()
-    path = paperwork.bill(console, config, VARIANT, options, engine=made)
+    path = licences.bill(console, target, options)
     bill = json.loads(path.read_text())
     names = {component["name"] for component in bill["components"]}
     assert {"busybox", "rknn-runtime", "npu-runner", "luckfox-sdk"} <= names
@@ -211,8 +186,9 @@ def test_sizes_of_a_built_image_by_package(
         sizes.of_variant(console, built_project.config, "luckfox-pico")
 
 
-def test_licences_before_a_build_say_what_to_do(project: Project, console: Console) -> None:
+def test_licences_before_a_build_say_what_to_do(
+    project: Project, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "convert", lambda *_: project.models)
     with pytest.raises(UserError, match="has not been built"):
-        paperwork.legal_info(
-            console, project.config, VARIANT, project.options, engine=project.engine
-        )
+        licences.legal_info(console, project.target, project.options)

@@ -82,7 +82,7 @@ def test_show_config_prints_origins() -> None:
     assert done.returncode == 0
     assert "board.soc = rv1103   [configs/boards.yml:" in done.stdout
     data = json.loads(invoke("show-config", "--variant", "emulator", "--json").stdout)
-    assert data["board.usable_mib"]["value"] == 57
+    assert data["board.usable_mib"]["value"] == 44
 
 
 def test_unknown_variant_is_the_users_error() -> None:

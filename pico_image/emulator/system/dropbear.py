@@ -84,17 +84,10 @@ def dropbear(console: Console, config: Config, toolchain: Toolchain) -> Path:
     return build_once("emulator-dropbear", inputs, build, notify=console.info)
 
 
-def install(root: Path, server: Path, authorized_keys: str) -> None:
-    """Put the programs of ``dropbear()`` and the public keys of root into a root file system.
+def install(root: Path, server: Path) -> None:
+    """Put the programs of ``dropbear()`` into a root file system.
 
-    The init script (S50dropbear) is in every emulator image and does nothing without them. A
-    folder that others may write would make dropbear ignore the keys: see ``MODES``.
+    The init script (S50dropbear) is in every emulator image and does nothing without them.
     """
     for program in PROGRAMS:
         shutil.copy(server / program, root / "usr/sbin" / program)
-    (root / "root/.ssh").mkdir(parents=True, exist_ok=True)
-    (root / "root/.ssh/authorized_keys").write_text(authorized_keys, encoding="utf-8")
-
-
-#: Permissions of what ``install`` makes.
-MODES = {"/root/.ssh": 0o700, "/root/.ssh/authorized_keys": 0o600}
