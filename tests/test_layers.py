@@ -14,7 +14,6 @@ from tests.support import layers
 PENDING = {
     "board imports models.worker",
     "circle in models.worker",
-    "emulator imports image",
     "models.card has the name of a room",
     "models.gate is named gate",
     "models.placing is named placing",
