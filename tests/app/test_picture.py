@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import resource
 import struct
 import subprocess
 import zlib
@@ -186,12 +185,19 @@ def test_80_million_pixels_need_little_memory(host: Path, tmp_path: Path) -> Non
     plain = kept_build("app-plain", "-DPICO_BENCH=OFF", "-DPICO_TOOLS=ON")
     path = save(Image.new("L", (20000, 4000), 128), tmp_path / "huge.jpg", quality=30)
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (40 << 20, 40 << 20))
-
     done = subprocess.run(
-        [plain / "tests/picture-tool", tmp_path, "224", "224", "stretch", "1", "exact", path],
-        preexec_fn=limit,
+        [
+            "prlimit",
+            f"--as={40 << 20}",
+            plain / "tests/picture-tool",
+            tmp_path,
+            "224",
+            "224",
+            "stretch",
+            "1",
+            "exact",
+            path,
+        ],
         capture_output=True,
         text=True,
         check=False,
