@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import output_dir
 from pico_image.card import filesystem
 from pico_image.card.blocks import Slice
-from pico_image.config.configuration import Config
+from pico_image.config.target import Target
+from pico_image.sdk.backend import FILE_LIST
 
 #: Who installed what nobody's list names: the skeleton, the overlay, the SDK's firmware stage.
 UNOWNED = "(overlay and SDK)"
@@ -58,7 +58,7 @@ class Sizes:
         }
 
 
-def measure(console: Console, rootfs: Path, file_list: Path | None = None) -> Sizes:
+def measure(rootfs: Path, file_list: Path | None = None) -> Sizes:
     """Sizes of a root file system: a folder, a tar archive or an ext4 image.
 
     ``file_list`` is Buildroot's ``build/packages-file-list.txt`` (lines ``package,./path``).
@@ -67,7 +67,7 @@ def measure(console: Console, rootfs: Path, file_list: Path | None = None) -> Si
     owners = read_file_list(file_list) if file_list else {}
     nobody = UNOWNED if owners else UNKNOWN
     sizes = Sizes()
-    for name, size, head, executable in _files(console, rootfs):
+    for name, size, head, executable in _files(rootfs):
         sizes.total += size
         sizes.files += 1
         sizes.by_package[owners.get(name, nobody)] += size
@@ -79,17 +79,16 @@ def measure(console: Console, rootfs: Path, file_list: Path | None = None) -> Si
     return sizes
 
 
-def of_variant(console: Console, config: Config, variant_name: str) -> Sizes:
-    """Sizes of a variant's built image. Raises UserError when there is none."""
-    variant = config.variant(variant_name)
-    path = output_dir() / variant.name / "images/rootfs.img"
+def of_target(target: Target) -> Sizes:
+    """Sizes of a built image. Raises UserError when there is none."""
+    path = output_dir() / target.name / "images/rootfs.img"
     if not path.is_file():
         raise UserError(
-            f"there is no root file system of variant {variant.name} at {path}",
-            hint=f"invoke build-image --variant {variant.name}",
+            f"there is no root file system of variant {target.name} at {path}",
+            hint=f"invoke build-image --variant {target.name}",
         )
-    owners = output_dir() / variant.name / ".sdk/packages-file-list.txt"
-    return measure(console, path, owners if owners.is_file() else None)
+    owners = output_dir() / target.name / ".sdk" / FILE_LIST
+    return measure(path, owners if owners.is_file() else None)
 
 
 def read_file_list(path: Path) -> dict[str, str]:
@@ -166,7 +165,7 @@ def difference(before: Sizes, after: Sizes) -> str:
     return "\n".join(lines)
 
 
-def _files(console: Console, rootfs: Path) -> Iterator[tuple[str, int, bytes, bool]]:
+def _files(rootfs: Path) -> Iterator[tuple[str, int, bytes, bool]]:
     """Name, size, first bytes and executable bit of every regular file."""
     if rootfs.is_dir():
         yield from _walk(rootfs)

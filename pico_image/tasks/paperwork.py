@@ -7,7 +7,6 @@ from pathlib import Path
 from invoke.context import Context
 from invoke.tasks import task
 
-from pico_image.base.console import Console
 from pico_image.config import configuration
 from pico_image.config.target import Target
 from pico_image.tasks.common import (
@@ -76,16 +75,16 @@ def size_report(
     """Tell how many bytes packages and kinds of files take in an image."""
     from pico_image.image import sizes
 
-    console, config = Console(verbose=verbose), configuration.load()
+    config = configuration.load()
     if rootfs:
-        found = sizes.measure(console, Path(rootfs), optional_path(packages))
+        found = sizes.measure(Path(rootfs), optional_path(packages))
     else:
-        found = sizes.of_variant(console, config, variant)
+        found = sizes.of_target(Target.of(config, variant))
     if diff:
         if diff in config.variants:
-            compared = sizes.of_variant(console, config, diff)
+            compared = sizes.of_target(Target.of(config, diff))
         else:
-            compared = sizes.measure(console, Path(diff))
+            compared = sizes.measure(Path(diff))
         if json:
             show({"before": found.as_json(), "after": compared.as_json()})
         else:

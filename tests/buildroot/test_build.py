@@ -33,7 +33,7 @@ from tests.support.version import PROJECT_VERSION
 pytestmark = [pytest.mark.external, pytest.mark.slow, pytest.mark.qemu, pytest.mark.timeout(14400)]
 
 #: Without npu-models: a package without a source is no part of Buildroot's legal-info, and the
-#: licences of the models come from their cards (pico_image/image/legal.py).
+#: licences of the models come from their cards (pico_image/image/licences.py).
 OURS = (*building.RUNNERS, "npu-module", "tensorflow-lite-static")
 FEW = ("--min-runs", "1", "--min-secs", "0", "--warmup-runs", "0")
 
@@ -228,7 +228,6 @@ def test_legal_info_and_bill(built: Built) -> None:
 
 def test_sizes_by_package(built: Built) -> None:
     sizes = size_report.measure(
-        Console(),
         built.output / "images/rootfs.tar",
         built.output / "build/packages-file-list.txt",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import time
@@ -325,6 +326,25 @@ def test_whole_way_to_the_card(
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert console.log_path is not None
     assert "every stage of the SDK is up to date" in console.log_path.read_text()
+
+
+def test_one_stage_writes_no_papers_for_an_image_that_is_out_of_date(
+    built_project: Project, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a model changed, --only uboot wrote its hash into the papers of the old rootfs."""
+    project = built_project
+    monkeypatch.setattr(convert, "convert", lambda *_: project.models)
+    only = dataclasses.replace(project.options, only="uboot")
+    images = build.build_image(console, project.target, project.options).folder
+    before = result(images)
+    assert build.build_image(console, project.target, only).complete, "nothing has changed"
+    card = project.models / "model.json"
+    card.write_text(card.read_text().replace("EfficientNet-Lite0", "another title"))
+    parts = build.build_image(console, project.target, only)
+    assert (parts.complete, parts.folder) == (False, images)
+    assert result(images) == before
+    assert build.build_image(console, project.target, project.options).complete
+    assert b"another title" in (images / "sbom.cdx.json").read_bytes()
 
 
 @pytest.fixture

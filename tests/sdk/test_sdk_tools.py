@@ -183,7 +183,7 @@ def test_sizes_of_a_built_image_by_package(
     owners = built_project.output / VARIANT / ".sdk/packages-file-list.txt"
     assert "npu-runner,./usr/bin/npu-runner\n" in owners.read_text()
     with pytest.raises(UserError, match="there is no root file system of variant luckfox-pico "):
-        sizes.of_variant(console, built_project.config, "luckfox-pico")
+        sizes.of_target(Target.of(built_project.config, "luckfox-pico"))
 
 
 def test_licences_before_a_build_say_what_to_do(
