@@ -50,8 +50,8 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-#: What is expensive to make is made in one worker: all tests that use such a fixture run there.
-SHARED = ("engine_process", "board")
+#: Fixtures that are expensive to make, and whose they are: all their users run in one worker.
+SHARED = {"engine_process": "", "board": "board/", "images": "emulator/"}
 #: Groups that take minutes, the longest first; TensorFlow Lite's before them, as the first to use
 #: it compiles it for ten minutes where the cache is empty.
 FIRST = (
@@ -78,7 +78,8 @@ def _group(item: pytest.Item) -> str:
     """The shared fixture that a test uses, or its file."""
     used = getattr(item, "fixturenames", ())
     file = item.path.relative_to(item.config.rootpath / "tests").as_posix()
-    return next((name for name in SHARED if name in used), file)
+    shared = (name for name, folder in SHARED.items() if name in used and file.startswith(folder))
+    return next(shared, file)
 
 
 def _place(item: pytest.Item) -> int:

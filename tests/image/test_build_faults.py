@@ -1,4 +1,4 @@
-"""Builds killed at random moments, bad servers, a cache removed in use: the next run is right.
+"""An image build killed at random moments, and its inputs removed: the next run is right.
 
 Every choice comes from one seed, printed by each test; PICO_FAULT_SEED sets another. A kill is
 SIGKILL to a real process that builds, half of them to its tools as well.
@@ -6,52 +6,28 @@ SIGKILL to a real process that builds, half of them to its tools as well.
 
 from __future__ import annotations
 
-import contextlib
 import filecmp
-import hashlib
-import http.server
 import io
 import os
 import random
 import shutil
-import socket
-import struct
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pico_image import sources
-from pico_image.base import cache as caching
 from pico_image.base import files, project
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.config.schema import Place, Source, SourceFile
-from tests.emulator.conftest import kit, output
-from tests.support.emulated import REVISION, Kit
+from tests.support.emulated import REVISION, Kit, kit, output
 from tests.support.killing import MORE, PROOFS, Child, Moments, chance
 from tests.support.model_cards import model_folder
-from tests.test_sources import impatient
 
 __all__ = ["chance", "kit", "output"]  # fixtures
 
-IMAGE_KILLS, CACHE_KILLS, FETCH_KILLS, BAD_ANSWERS = (
-    (125, 150, 50, 120) if PROOFS else (8, 10, 4, 8)
-)
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("PICO_CACHE_DIR", str(folder))
-    return folder
-
-
-# -- an image --------------------------------------------------------------------------
+KILLS = 125 if PROOFS else 8
 
 
 def _build_image(parts: tuple[Any, ...], models: dict[str, Path]) -> None:
@@ -84,9 +60,9 @@ def test_a_killed_image_build_is_finished_by_the_next_to_the_same_bytes(
     images = emulator_images(kit)
     hits, tries, stages = 0, 0, set()
     moments = Moments(chance, took)
-    while hits < IMAGE_KILLS:
+    while hits < KILLS:
         tries += 1
-        assert tries < 2 * IMAGE_KILLS + 10, "too few kills came before the end"
+        assert tries < 2 * KILLS + 10, "too few kills came before the end"
         which = tries % 2
         # Half of the builds begin with nothing, half with the whole image of other models.
         if chance.random() < 0.5 and images.exists():
@@ -160,162 +136,3 @@ def test_what_an_image_is_made_of_is_removed_meanwhile(
 
 def emulator_images(kit: Kit) -> Path:
     return files.output_dir() / kit.variant.name / "images"
-
-
-# -- the cache -------------------------------------------------------------------------
-
-MANY = 80
-
-
-def _many_files(folder: Path) -> None:
-    for number in range(MANY):
-        path = folder / f"d{number % 7}" / f"{number}.bin"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(hashlib.sha256(str(number).encode()).digest() * 2000)
-        time.sleep(0.001)
-
-
-def _build_once() -> None:
-    caching.build_once("many", {"a": 1}, _many_files)
-
-
-def _fetch(url: str) -> None:
-    sources.fetch(Console(), source(url))
-
-
-def test_a_killed_recipe_is_done_again_whole(
-    cache: Path, tmp_path: Path, chance: random.Random
-) -> None:
-    (tmp_path / "wanted").mkdir()
-    _many_files(tmp_path / "wanted")
-    wanted = files.sha256_tree([tmp_path / "wanted"])
-    moments = Moments(chance, Child(_build_once).wait())
-    hits = tries = 0
-    while hits < CACHE_KILLS:
-        tries += 1
-        assert tries < 2 * CACHE_KILLS + 10, "too few kills came before the end"
-        for folder in (cache / "built" / "many").glob("*/"):
-            shutil.rmtree(folder)
-        child = Child(_build_once)
-        hit = child.kill_after(moments.next(), tools=True)
-        moments.learn(hit, child)
-        hits += hit
-        built = caching.build_once("many", {"a": 1}, _many_files)
-        (built / ".inputs.json").unlink()
-        assert files.sha256_tree([built]) == wanted, f"kill {tries}"
-        assert list(cache.rglob("*.part")) == []
-
-
-def test_a_cache_removed_in_use_is_told_and_the_next_run_is_right(
-    cache: Path, chance: random.Random
-) -> None:
-    for _ in range(6 * MORE):
-        last = chance.randrange(MANY)
-
-        def remove_then(folder: Path, last: int = last) -> None:
-            _many_files(folder)
-            shutil.rmtree(cache)
-            if last % 2:  # half of the recipes notice it themselves
-                _many_files(folder)
-
-        with pytest.raises(UserError, match=r"cache .*removed while many was being built") as told:
-            caching.build_once("many", {"a": 1}, remove_then)
-        assert "again" in (told.value.hint or "")
-        built = caching.build_once("many", {"a": 1}, _many_files)
-        assert len(list(built.rglob("*.bin"))) == MANY
-        shutil.rmtree(cache)
-
-
-# -- downloads -------------------------------------------------------------------------
-
-CONTENT = random.Random(1).randbytes(300_000)
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """/good, /slow and /FAULT/N: the fault comes at byte N."""
-
-    def do_GET(self) -> None:
-        _, fault, at = f"{self.path}/0".split("/")[:3]
-        self.send_response(200)
-        if fault != "cut":  # without a length a cut looks like the end
-            self.send_header("Content-Length", str(len(CONTENT)))
-        self.end_headers()
-        with contextlib.suppress(OSError):
-            getattr(self, f"_{fault}")(int(at))
-
-    def _good(self, at: int) -> None:
-        self.wfile.write(CONTENT)
-
-    def _slow(self, at: int) -> None:
-        for start in range(0, len(CONTENT), 10_000):
-            self.wfile.write(CONTENT[start : start + 10_000])
-            time.sleep(0.01)
-
-    def _bit(self, at: int) -> None:
-        self.wfile.write(CONTENT[:at] + bytes([CONTENT[at] ^ 1]) + CONTENT[at + 1 :])
-
-    def _cut(self, at: int) -> None:
-        self.wfile.write(CONTENT[:at])
-
-    def _reset(self, at: int) -> None:
-        self.wfile.write(CONTENT[:at])
-        linger = struct.pack("ii", 1, 0)
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self.connection.close()
-
-    def _stall(self, at: int) -> None:
-        self.wfile.write(CONTENT[:at])
-        time.sleep(3.0)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{httpd.server_port}"
-        httpd.shutdown()
-
-
-def source(*urls: str) -> Source:
-    file = SourceFile(
-        file="thing.bin",
-        sha256=hashlib.sha256(CONTENT).hexdigest(),
-        places=[Place(url=url) for url in urls],
-    )
-    return Source(name="thing", version="1", licence="MIT", purpose="testing", files=[file])
-
-
-def test_a_place_that_fails_at_any_byte_is_named_and_the_next_taken(
-    server: str, cache: Path, chance: random.Random, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    impatient(monkeypatch, 1.0)
-    for number in range(BAD_ANSWERS):
-        fault = ("bit", "cut", "reset", "stall")[number % 4]
-        bad = f"{server}/{fault}/{chance.randrange(len(CONTENT))}"
-        with pytest.raises(UserError, match=r"could not download thing 1(.|\n)*127\.0\.0\.1: "):
-            sources.fetch(Console(), source(bad))
-        assert [path for path in cache.rglob("*") if path.name.startswith((".", "thing"))] == []
-        got = sources.fetch(Console(), source(bad, f"{server}/good"))
-        assert got.read_bytes() == CONTENT, bad
-        shutil.rmtree(cache)
-
-
-def test_a_killed_download_is_done_again_whole(
-    server: str, cache: Path, chance: random.Random
-) -> None:
-    moments = Moments(chance, Child(_fetch, f"{server}/slow").wait())
-    hits = tries = 0
-    while hits < FETCH_KILLS:
-        tries += 1
-        assert tries < 2 * FETCH_KILLS + 10, "too few kills came before the end"
-        shutil.rmtree(cache)
-        child = Child(_fetch, f"{server}/slow")
-        hit = child.kill_after(moments.next(), tools=True)
-        moments.learn(hit, child)
-        hits += hit
-        got = sources.fetch(Console(), source(f"{server}/good"))
-        assert got.read_bytes() == CONTENT
-        assert list(cache.rglob("*.part")) == [], "what a killed download left is still there"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from pico_image.base import project
 from pico_image.base.console import Console
@@ -52,8 +54,10 @@ class Kit:
         return make_image(self.console, backend, target, models or {}, login=login).folder
 
 
-def make_kit(console: Console) -> Kit:
+@pytest.fixture(scope="package")
+def kit(output: Path) -> Kit:
     """For a variant without models."""
+    console = Console()
     config = configuration.load()
     variant = Variant(
         name="emulator-test",
@@ -64,3 +68,14 @@ def make_kit(console: Console) -> Kit:
     )
     materials = Backend(console).materials(config, ssh_server=False)
     return Kit(console, config, materials, variant)
+
+
+@pytest.fixture(scope="package")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An output folder for a package of tests, with one commit and time; no other tests see it."""
+    folder = tmp_path_factory.mktemp("out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PICO_OUTPUT_DIR", str(folder))
+        patch.setenv("SOURCE_DATE_EPOCH", "1767225600")
+        patch.setattr(project, "revision", lambda root: REVISION)
+        yield folder

@@ -29,7 +29,13 @@ NAMES = ("PICO_CACHE_DIR", "PICO_OUTPUT_DIR", "SOURCE_DATE_EPOCH", "DOCKER_HOST"
 #: Children are forked from a server that has imported all this: no second of start-up each.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["tests.image.test_build_faults", "tests.sdk.disturbed", "tests.emulator.killed"]
+    [
+        "tests.base.test_cache_faults",
+        "tests.test_sources_faults",
+        "tests.image.test_build_faults",
+        "tests.sdk.disturbed",
+        "tests.emulator.killed",
+    ]
 )
 
 
