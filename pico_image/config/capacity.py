@@ -1,4 +1,4 @@
-"""Does a variant fit its board? Packages, memory and partitions, told before anything is built."""
+"""Does a variant fit its board: packages, memory and partitions, before anything is built."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 #: What it needs on a board with an NPU; elsewhere npu-runner is linked with the simulator.
 NEEDS_WITH_NPU = {"npu-runner": (("rknn-runtime",),)}
-#: What makes no sense without the NPU.
+#: Packages that need the NPU.
 NEEDS_NPU = ("npu-module", "rknn-runtime")
 
 #: RAM kept for init, sshd, a login shell and a little file cache, MiB. An allowance, not a
@@ -31,7 +31,7 @@ NPU_EXTRA_MIB = 2.0
 HEAP_FACTOR = 1.1
 HEAP_EXTRA_MIB = {"fp32": 7.0, "int8": 2.3}
 
-#: What a rootfs of ours takes without models, MiB: an allowance for Buildroot's part (busybox,
+#: Size of our rootfs without models, MiB: an allowance for Buildroot's part (busybox,
 #: openssh, openssl, e2fsprogs, the runners) and the vendor's libraries and tools.
 ROOTFS_MIB = 64.0
 #: ext4 with 5 % reserved, journal and inode tables.
@@ -42,7 +42,7 @@ VENDOR_PARTS_MIB = {"idblock": 0.2, "uboot": 0.25, "boot": 3.5, "oem": 43.0, "us
 
 @dataclass(frozen=True)
 class Demand:
-    """What one model asks for on one engine, MiB."""
+    """The memory that one model needs on one engine, MiB."""
 
     model: str
     engine: str
@@ -105,21 +105,21 @@ def check_packages(target: Target) -> None:
 def demands(
     variant: Variant, model_bytes: Mapping[str, Mapping[str, int]], *, npu: bool = True
 ) -> list[Demand]:
-    """Memory that each model takes while it runs: CMA for the NPU, heap for the CPU.
+    """The memory that each model takes while it runs: CMA for the NPU, heap for the CPU.
 
     ``model_bytes`` maps a model's name to the sizes of its files in bytes, by the keys of its
     card: ``fp32``, ``int8``, ``npu``; ``npu`` says whether there is one (a simulated one takes no
     CMA). Estimates, from the measurements named at the constants.
     """
-    found = []
+    demanded = []
     for name in variant.models:
         for engine, size in model_bytes.get(name, {}).items():
             mib = size / MIB
             if engine == "npu" and "npu-runner" in variant.packages and npu:
-                found.append(Demand(name, engine, mib + NPU_EXTRA_MIB))
+                demanded.append(Demand(name, engine, mib + NPU_EXTRA_MIB))
             elif engine in HEAP_EXTRA_MIB and "neon-runner" in variant.packages:
-                found.append(Demand(name, engine, mib * HEAP_FACTOR + HEAP_EXTRA_MIB[engine]))
-    return found
+                demanded.append(Demand(name, engine, mib * HEAP_FACTOR + HEAP_EXTRA_MIB[engine]))
+    return demanded
 
 
 def check_memory(target: Target, model_bytes: Mapping[str, Mapping[str, int]]) -> str:
@@ -130,7 +130,7 @@ def check_memory(target: Target, model_bytes: Mapping[str, Mapping[str, int]]) -
     """
     board, cma = target.board, target.cma_mib
     left = board.usable_mib - cma - SYSTEM_MIB
-    wanted = demands(target.variant, model_bytes, npu=board.soc is not None)
+    demanded = demands(target.variant, model_bytes, npu=board.soc is not None)
     if left <= 0:
         raise target.error(
             "cma_mib",
@@ -138,7 +138,7 @@ def check_memory(target: Target, model_bytes: Mapping[str, Mapping[str, int]]) -
             f"programs on {board.title} (the system itself takes {SYSTEM_MIB:.0f} MiB)",
             f"choose at most {board.usable_mib - SYSTEM_MIB - 1:.0f}",
         )
-    for demand in wanted:
+    for demand in demanded:
         if demand.engine == "npu" and demand.mib > cma:
             raise target.error(
                 "cma_mib",
@@ -154,8 +154,8 @@ def check_memory(target: Target, model_bytes: Mapping[str, Mapping[str, int]]) -
                 f"{SYSTEM_MIB:.0f}, which leaves {left:.1f} MiB",
                 "lower cma_mib, leave out the model, or leave out neon-runner",
             )
-    heap = max((d.mib for d in wanted if d.engine != "npu"), default=0.0)
-    npu = max((d.mib for d in wanted if d.engine == "npu"), default=0.0)
+    heap = max((d.mib for d in demanded if d.engine != "npu"), default=0.0)
+    npu = max((d.mib for d in demanded if d.engine == "npu"), default=0.0)
     return (
         f"{board.usable_mib} MiB = {cma} CMA (largest model {npu:.1f}) + {SYSTEM_MIB:.0f} system "
         f"+ {left:.1f} for programs (largest model {heap:.1f})"

@@ -21,9 +21,9 @@ from pico_image.config.schema import Board, ModelSpec, Source, Variant
 
 Location = tuple[Any, ...]
 
-#: Nesting beyond this is no configuration of ours but an attempt on the parser's stack.
+#: Deeper nesting is no configuration of ours, and would overflow the parser's stack.
 MAX_DEPTH = 32
-#: Ours have some hundred values. Aliases of aliases make thousands of millions out of 400 bytes.
+#: Our files have some hundred values. Aliases of aliases make billions out of 400 bytes.
 MAX_VALUES = 50_000
 
 
@@ -100,7 +100,7 @@ def _pick(table: dict[str, _T], name: str, kind: str, hint: str) -> _T:
 def load(root: Path = ROOT) -> Config:
     """Read and check ``configs/`` below ``root``.
 
-    Raises ConfigError (file, line, value, what is allowed) for the first thing found wrong.
+    Raises ConfigError (file, line, value, what is allowed) for the first error.
     """
     folder = root / "configs"
     origins: dict[str, dict[str, Origin]] = {}
@@ -184,7 +184,7 @@ def _variants(
     variants: dict[str, Variant] = {}
     chains: dict[str, tuple[Document, list[Document]]] = {}
     for name, document in documents.items():
-        if name.startswith("_"):  # a part to extend from, not a variant
+        if name.startswith("_"):  # only extended by variants
             continue
         chain = _chain(name, documents)
         merged: dict[str, Any] = {}
@@ -206,7 +206,7 @@ def _variants(
 
 
 def _chain(name: str, documents: dict[str, Document]) -> list[Document]:
-    """The file of a variant and those it extends, nearest first."""
+    """The file of a variant and the files that it extends, nearest first."""
     chain: list[Document] = []
     seen: list[str] = []
     current: str | None = name
@@ -230,13 +230,13 @@ def _chain(name: str, documents: dict[str, Document]) -> list[Document]:
 
 def _origins(document: Document, root: Path) -> dict[str, Origin]:
     file = _relative(document.path, root)
-    found: dict[str, Origin] = {}
+    origins: dict[str, Origin] = {}
     for key, value in document.data.items():
-        found[str(key)] = Origin(file, document.line((key,)))
+        origins[str(key)] = Origin(file, document.line((key,)))
         if isinstance(value, dict):
             for inner in value:
-                found[f"{key}.{inner}"] = Origin(file, document.line((key, inner)))
-    return found
+                origins[f"{key}.{inner}"] = Origin(file, document.line((key, inner)))
+    return origins
 
 
 def _relative(path: Path, root: Path) -> str:
@@ -253,9 +253,9 @@ def _validate(
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        found = error.errors()
+        errors = error.errors()
         # A misspelt key also makes the right one "missing": name the one that was typed.
-        first = next((item for item in found if item["type"] == "extra_forbidden"), found[0])
+        first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
         location = tuple(first["loc"])
         owner = document
         if location:
@@ -297,7 +297,7 @@ class Document:
 
 
 def read_yaml(path: Path) -> Document:
-    """Read one YAML mapping. Raises ConfigError with the line for whatever is wrong."""
+    """Read one YAML mapping. Raises ConfigError with file and line."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

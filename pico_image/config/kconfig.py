@@ -1,8 +1,8 @@
-"""Requested = actual: did Buildroot take every symbol that a variant asks for?
+"""Compares the symbols that a variant requests with those that Buildroot took.
 
-Kconfig drops what it does not know and what has an unmet dependency without a word. After a
-defconfig is loaded, ``compare`` names each such symbol, the file and line that asked for it, and,
-where the ``Config.in`` files at hand tell, the dependency that is missing.
+Kconfig drops unknown symbols, and symbols with an unmet dependency, silently. After a
+defconfig is loaded, ``compare`` names each such symbol, the file and line that requested it and,
+if the ``Config.in`` files are at hand, the missing dependency.
 
 ``Tree`` reads those files. It is no Kconfig implementation (Buildroot's own decides what is set):
 it follows ``config``, ``depends on``, ``select``, ``if``, ``menu`` and ``choice`` and evaluates
@@ -25,7 +25,7 @@ _TOKEN = re.compile(r"\s*(\|\||&&|!=|=|!|\(|\)|\"[^\"]*\"|[A-Za-z0-9_.-]+)")
 
 @dataclass(frozen=True)
 class Difference:
-    """One symbol that is not what was asked for, and why as far as that can be told."""
+    """One symbol whose value is not the requested one, and the reason if it is known."""
 
     symbol: Symbol
     actual: str
@@ -48,8 +48,8 @@ def compare(
 ) -> list[Difference]:
     """Each requested symbol that ``dotconfig`` does not have with that value.
 
-    ``trees`` are folders with ``Config.in`` files (Buildroot's, our ``package/``) from which the
-    reasons come; without them only the facts are told.
+    ``trees`` are folders with ``Config.in`` files (Buildroot's, our ``package/``) that
+    tell the reasons; without them only the values are reported.
     """
     actual = read_dotconfig(dotconfig)
     wrong = [symbol for name, symbol in requested.items() if actual.get(name, "n") != symbol.value]
@@ -101,9 +101,9 @@ def changes(before: str, after: str) -> dict[str, str]:
     only say for a bool: it becomes ``n``.
     """
     old, new = read_dotconfig(before), read_dotconfig(after)
-    found = {name: value for name, value in new.items() if old.get(name) != value}
-    found.update({name: "n" for name in old if name not in new and old[name] in ("y", "n")})
-    return dict(sorted(found.items()))
+    changed = {name: value for name, value in new.items() if old.get(name) != value}
+    changed.update({name: "n" for name in old if name not in new and old[name] in ("y", "n")})
+    return dict(sorted(changed.items()))
 
 
 def as_variant_lines(changed: Mapping[str, str]) -> str:
@@ -119,7 +119,7 @@ def as_variant_lines(changed: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-#: Plain words that YAML 1.1 reads as something else than text.
+#: Plain words that YAML 1.1 does not read as text.
 _YAML_WORDS = frozenset({"yes", "no", "on", "off", "true", "false", "null"})
 
 

@@ -1,7 +1,7 @@
-"""Buildroot's menu on the resolved configuration of a variant, in a Buildroot of the user's.
+"""Buildroot's menu with the configuration of a variant, in an unpacked Buildroot of the user.
 
-What was changed comes back as lines for the variant's file: a defconfig is made anew by every
-build, so a change that stays in ``.config`` would be lost.
+Changes come back as lines for the variant's file: every build makes the defconfig anew, so a
+change that stays in ``.config`` would be lost.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pico_image.config.configuration import Config
 
 
 def open_menu(console: Console, config: Config, variant_name: str, buildroot: Path) -> list[str]:
-    """Open ``make menuconfig``; what was changed, as lines for the variant's file.
+    """Open ``make menuconfig``; the changes, as lines for the variant's file.
 
     ``buildroot`` is an unpacked Buildroot, which is not written to. Raises UserError when it is
     none, when there is no terminal, or when Buildroot drops a symbol that the variant asks for.

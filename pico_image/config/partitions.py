@@ -29,7 +29,7 @@ _NAME = re.compile(r"[^(),:;@\s]+")
 
 @dataclass(frozen=True)
 class Part:
-    """One slot of the card. ``size`` is None for the slot that takes what the card has left.
+    """One slot of the card. ``size`` is None for the slot that takes the rest of the card.
 
     ``placed`` tells that the string names the offset, though it may follow from the sizes.
     """
@@ -42,7 +42,7 @@ class Part:
 
     @property
     def end(self) -> int | None:
-        """First byte after the slot, None when only the card knows."""
+        """First byte after the slot; None if the slot takes the rest of the card."""
         return None if self.size is None else self.offset + self.size
 
 
@@ -247,8 +247,8 @@ class _Parser:
 
     def literal(self, char: str, what: str) -> None:
         if not self.text.startswith(char, self.at):
-            found = repr(self.text[self.at]) if self.at < len(self.text) else "the end"
-            raise self.fail(f"{what} was expected, not {found}")
+            next_one = repr(self.text[self.at]) if self.at < len(self.text) else "the end"
+            raise self.fail(f"{what} was expected, not {next_one}")
         self.at += 1
 
     def overlaps(self, parts: list[Part], places: list[int]) -> None:

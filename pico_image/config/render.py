@@ -1,8 +1,8 @@
-"""From a variant to the files that Buildroot and the Luckfox SDK read.
+"""Renders the files of a variant that Buildroot and the Luckfox SDK read.
 
 A variant of the ``luckfox-sdk`` backend becomes a Buildroot defconfig and a BoardConfig file,
-both in ``br2-external/configs/``, from the Jinja2 templates in ``configs/templates/``. They are
-generated: sorted, headed "do not edit", ignored by git, and ``check`` tells when one was edited.
+both in ``br2-external/configs/``, from the Jinja2 templates in ``configs/templates/``. Both are
+sorted, headed "do not edit" and ignored by git; ``check`` fails if one was edited.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _UNSET = re.compile(r"^# (BR2_[A-Za-z0-9_]+) is not set$")
 
 @dataclass(frozen=True)
 class Symbol:
-    """A Buildroot symbol, its value as written in a defconfig ('n' for not set), and who asked."""
+    """A Buildroot symbol, its value as in a defconfig ('n' for not set), and who requests it."""
 
     name: str
     value: str
@@ -78,14 +78,14 @@ def symbols(config: Config, variant_name: str) -> dict[str, Symbol]:
     lines = _template_lines(config.root / template)
     origins = config.origins[f"variant {variant.name}"]
     packages = {f"BR2_PACKAGE_{_underscores(name).upper()}" for name in variant.packages}
-    found: dict[str, Symbol] = {}
+    requested: dict[str, Symbol] = {}
     for line in filter(None, (line.strip() for line in text.splitlines())):
         name, value = parse_line(line) or _not_a_symbol(template, line)
         if name in packages:
             origin = origins.get("packages", Origin(template.as_posix(), None))
         else:
             origin = Origin(template.as_posix(), lines.get(name))
-        found[name] = Symbol(name, value, origin)
+        requested[name] = Symbol(name, value, origin)
     for name, value in variant.extra_symbols.items():
         origin = origins.get(f"extra_symbols.{name}", Origin("configs/variants", None))
         if not _SYMBOL.match(name):
@@ -99,8 +99,8 @@ def symbols(config: Config, variant_name: str) -> dict[str, Symbol]:
                 config.root / origin.file, origin.line,
                 f"extra_symbols: the value of {name} has a line break or control character",
             )  # fmt: skip
-        found[name] = Symbol(name, _value(value), origin)
-    return dict(sorted(found.items()))
+        requested[name] = Symbol(name, _value(value), origin)
+    return dict(sorted(requested.items()))
 
 
 def defconfig(config: Config, variant_name: str) -> str:

@@ -63,7 +63,7 @@ class Board(Strict):
     sdk_board_config: str | None = None
     app_type: str | None = None
     console: str = "ttyFIQ0"
-    kernel_arguments: str = ""
+    kernel_arguments: str = Field(default="", description="added to the kernel's command line")
 
     @model_validator(mode="after")
     def _backends_know_their_files(self) -> Board:
@@ -168,7 +168,7 @@ class Photograph(ArchivedFile):
 
 
 class Calibration(Strict):
-    """Pictures that the quantisers take their ranges from; see models/calibration.py."""
+    """Pictures that the quantisers take their ranges from; see models/worker/calibration.py."""
 
     photographs: Annotated[list[Photograph], Field(min_length=1)]
     count: int = Field(default=100, ge=10, le=1000)

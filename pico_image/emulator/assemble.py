@@ -23,7 +23,7 @@ from pico_image.config.target import Target
 from pico_image.emulator import rootfs
 from pico_image.emulator.system import userland
 
-#: What stands in the slots that QEMU never reads.
+#: The content of the slots that QEMU never reads.
 PLACEHOLDER = (
     "This is not a boot loader. QEMU has neither the BootROM nor the U-Boot of the board, and "
     "starts the kernel in the boot partition by itself. The slot `{name}` is filled so that the "
@@ -99,7 +99,7 @@ class _Maker:
         with self.console.step(f"make {image.name}"):
             self._stamp(image).unlink(missing_ok=True)
             make(image)
-            self.check()  # or it is stamped as made from what was no longer there
+            self.check()  # else the stamp would name folders that are gone
         slot = self.target.layout[name].size
         size = image.stat().st_size
         if slot is not None and size > slot:
@@ -121,8 +121,8 @@ class _Maker:
         except (OSError, ValueError):
             return False
         # Size and time: a part that someone changed by hand is made again.
-        wanted = json.loads(json.dumps(inputs, default=str))
-        return bool(stamp == {"inputs": wanted, "size": status.st_size, "time": status.st_mtime_ns})
+        plain = json.loads(json.dumps(inputs, default=str))
+        return bool(stamp == {"inputs": plain, "size": status.st_size, "time": status.st_mtime_ns})
 
     def _remember(self, path: Path, inputs: dict[str, Any]) -> None:
         status = path.stat()
@@ -174,7 +174,7 @@ def _write_placeholder(name: str, image: Path) -> None:
 
 
 def _sweep(images: Path) -> None:
-    """Remove what a killed build left behind; the lock says that no other build is at work."""
+    """Remove the files of a killed build; the lock excludes other builds."""
     for path in images.glob(".*"):
         if path.name != ".env.txt":
             remove_tree(path)

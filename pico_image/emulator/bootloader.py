@@ -1,7 +1,7 @@
-"""A card image as the emulated board's slot sees it: working copies, what boots, what is on it.
+"""Does the work of the boot loader for QEMU, on a working copy of a card image.
 
-QEMU has neither the chip's BootROM nor its U-Boot. What they do is done here, from the card's
-own bytes: find the partitions by the string in ``env``, take kernel and initramfs out of
+QEMU has neither the chip's BootROM nor its U-Boot. This module does what they do, from the bytes
+of the card: find the partitions by the string in ``env``, take kernel and initramfs out of
 ``boot``, hand the kernel the string and ``sys_bootargs``.
 """
 
@@ -26,7 +26,7 @@ ARGUMENTS = "console=ttyAMA0 loglevel=4 rootwait panic=-1 cma=0 pico.emulated=1"
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a boot loader would have in memory."""
+    """What a boot loader has in memory when it starts the kernel."""
 
     kernel: Path
     ramdisk: Path

@@ -28,26 +28,26 @@ from pico_image.base.files import output_dir, scratch_folder
 from pico_image.emulator.bootloader import Loaded, load, working_copy
 
 RAM_MIB = 64
-#: A boot takes 5 s, a shutdown 2, most commands none; a machine of which others take the
-#: processors may need ten times as long, and a dead guest usually prints an error or exits first.
+#: A boot takes 5 s, a shutdown 2, most commands none; a busy machine may need ten times as
+#: long, and a dead guest usually prints an error or exits first.
 BOOT_SECONDS = 300.0
 POWEROFF_SECONDS = 180.0
 COMMAND_SECONDS = 300.0
-#: Words before a command (our process id, then the command itself) that end it with us. The shell
-#: looks whether we are still there: the kernel tells nobody of a death before setpriv asked.
+#: Words before our process id and a command: the command ends when this process ends. The shell
+#: checks that this process is still its parent, for setpriv only reports a later death.
 LEASH = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ $PPID = "$0" ] && exec "$@"')
-#: Said by the kernel when a shutdown came to its end.
+#: The kernel's last line of a shutdown.
 POWERED_OFF = "reboot: Power down"
 #: The initramfs's line to its end: the console brings it in pieces, and its end has the reason.
 DEAD = re.compile(r"Kernel panic|initramfs: FAILED: .*\n")
 
 
 class MachineEnded(UserError):
-    """The machine stopped, or said nothing that was waited for, in the time given."""
+    """The machine stopped, or did not print the expected text in time."""
 
 
 class Machine:
-    """A running QEMU. Everything its console says goes to a log file and to ``transcript()``."""
+    """A running QEMU. Its console goes to a log file and to ``transcript()``."""
 
     def __init__(self, child: subprocess.Popen[bytes], log: Path) -> None:
         self._child = child
@@ -66,28 +66,28 @@ class Machine:
         return self._child.poll() is None
 
     def transcript(self) -> str:
-        """All that the console has said since power-on."""
+        """All text of the console since power-on."""
         with self._changed:
             return self._text
 
     def wait_for(
         self, pattern: str, timeout: float = BOOT_SECONDS, *, what: str = ""
     ) -> re.Match[str]:
-        """Wait until the console says ``pattern`` (a regular expression; ^ and $ match at lines).
+        """Wait until the console prints ``pattern`` (a regular expression; ^ and $ match at lines).
 
         Looks only at what came after the last match; for a pattern that ends with ``$``, only at
         lines that are whole: half a line was once taken for the name of a result. Raises
         MachineEnded with the console's last lines when the machine stops, panics, or ``timeout``
         seconds go by; ``what`` names what was waited for.
         """
-        wanted = re.compile(pattern, re.MULTILINE)
+        expected = re.compile(pattern, re.MULTILINE)
         deadline = time.monotonic() + timeout
         with self._changed:
             while True:
                 end = len(self._text)
                 if pattern.endswith("$") and self._reader.is_alive():
                     end = self._text.rfind("\n") + 1
-                match = wanted.search(self._text, self._seen, max(end, self._seen))
+                match = expected.search(self._text, self._seen, max(end, self._seen))
                 if match:
                     self._seen = match.end()
                     return match
@@ -219,8 +219,7 @@ def boot(
 
     ``append`` is added to the kernel's command line. ``forward`` makes (host port, guest port)
     pairs reachable on the loopback address (the machine itself reaches nothing); without it
-    there is no network. At the end
-    of the block QEMU is ended if it still runs.
+    there is no network. The end of the block ends QEMU if it still runs.
     """
     if log is None:
         folder = output_dir() / "emulator" / "logs"
@@ -306,7 +305,7 @@ def _attach(
     """Pass what is typed (or piped in) to ``child`` until it ends; its exit status.
 
     ``set_echo`` connects the child's output to a stream. When standard input ends, the child
-    runs on to its own end. ``shown`` is printed first: what was said before anyone looked.
+    runs on to its own end. ``shown`` is printed first: earlier text of the console.
     """
     out = sys.stdout.buffer
     out.write(shown)

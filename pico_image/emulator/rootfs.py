@@ -1,7 +1,7 @@
 """The emulator's root file system as a folder: base, overlay, programs, models, release file.
 
 ``board/luckfox-pico/overlay`` goes into every image, ``board/luckfox-pico/emulator/etc`` and
-``usr`` only into this one, where Buildroot is not there to bring them.
+``usr`` only into this one, where no Buildroot installs them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ KEY_MODES = {"/root/.ssh": 0o700, f"/{KEYS}": 0o600}
 #: Packages of a variant that bring no program of their own.
 NOT_PROGRAMS = ("npu-models", "npu-module", "rknn-runtime")
 #: Emulated times mean nothing, so more runs would only cost time: 240 inferences of a second each,
-#: and a float32 inference takes 3.4 s. Three pictures of known class tell that all is right.
+#: and a float32 inference takes 3.4 s. Three pictures of known class show that the models work.
 BENCH_OPTIONS = "--quick --pictures 3"
 #: Of a converted model: what the host keeps for itself, and what only the NPU runner reads.
 HOST_ONLY = ("report.json", "golden")

@@ -1,7 +1,7 @@
 """Who may log in to an image: a public key, a password, or one made at random and shown once.
 
 No image has a known password. What the user gives (``--ssh-key``, ``--password-file``) or what is
-made for him goes into a folder of private inputs, which ``board/luckfox-pico/post-build.sh`` reads
+made for them goes into a folder of private inputs, which ``board/luckfox-pico/post-build.sh`` reads
 when the rootfs is complete. The folder is the user's alone (0700, files 0600), and building again
 with the same access leaves it as it is, so that nothing is built twice for a new salt.
 """
@@ -30,7 +30,7 @@ KEY_TYPES = (
     "sk-ssh-ed25519@openssh.com",
     "sk-ecdsa-sha2-nistp256@openssh.com",
 )
-#: A file of public keys is some hundred bytes; more than this is another file.
+#: A file of public keys has some hundred bytes; a larger one is something else.
 LARGEST_KEY_FILE = 64 * 1024
 SHORTEST_PASSWORD = 8
 #: Letters and digits that are not mistaken for one another: 20 of 55 are 115 bits.

@@ -30,7 +30,7 @@ class Backend(Protocol):
     """Makes the parts of an image."""
 
     def check(self, target: Target) -> None:
-        """Raise UserError at once for what can be told before models are converted."""
+        """Raise UserError for what is known to be wrong before models are converted."""
 
     def fetch(self, target: Target, contents: Contents) -> None:
         """Download everything that ``build`` needs; ``--offline`` works afterwards."""
@@ -44,12 +44,12 @@ class Backend(Protocol):
         """What is in an image that was built, from its ``provenance``; ``folder`` takes files."""
 
     def close(self) -> None:
-        """Let go what the backend holds."""
+        """Close connections."""
 
 
 @dataclass(frozen=True)
 class Login:
-    """How the user will get into a board: a public key, a password, or one made for them."""
+    """How the user logs in to the board: a public key, a password, or neither: one is made."""
 
     ssh_key: Path | None = None
     password_file: Path | None = None
@@ -139,7 +139,7 @@ def make_image(
             f"(kept in {password}; --ssh-key or --password-file avoid it)"
         )
     elif password.is_file():
-        # Also when it was made by a run that failed later, and so never shown.
+        # A run that failed later may have made it without showing it.
         console.info(f"root's password is in {password}")
     return parts
 
@@ -161,7 +161,7 @@ def _grant(target: Target, login: Login) -> access.Access | None:
 def _check_capacity(
     console: Console, target: Target, sizes: Mapping[str, Mapping[str, int]]
 ) -> None:
-    """Tell before an hour of building when memory or partitions cannot hold the models."""
+    """Raise ConfigError, before an hour of building, for models that do not fit."""
     console.log(f"memory: {capacity.check_memory(target, sizes)}")
     capacity.check_partitions(target, sizes)
 
@@ -216,8 +216,8 @@ def build_all(
     """Build several variants (default: all for boards), one at a time on each engine.
 
     Their images folders by name. ``contexts`` names docker contexts; without any, all are built on
-    one engine, one after the other (they would only take each other's processors). One that fails
-    does not stop the others; UserError tells all failures at the end. Ctrl-C stops all of them.
+    one engine, one after the other (they would only take each other's processors). One that
+    fails does not stop the others; UserError lists all failures at the end. Ctrl-C stops all.
     """
     options = options or Options()
     names = names or [
@@ -269,7 +269,7 @@ def build_all(
 
 
 class _Prefixed:
-    """A text stream that hands whole lines on with the variant's name before them."""
+    """A text stream that passes whole lines on, with the variant's name before each."""
 
     def __init__(self, console: Console, name: str) -> None:
         self._console = console
@@ -284,7 +284,7 @@ class _Prefixed:
         return len(text)
 
     def flush(self) -> None:
-        """Lines are handed on when they are whole."""
+        """Lines are passed on when they are whole."""
 
     def isatty(self) -> bool:
         return False

@@ -39,9 +39,9 @@ PACKAGES = {"zst": "zstd", "xz": "xz-utils"}
 
 
 def check_forms(forms: Sequence[str] | None) -> tuple[str, ...]:
-    """The compressed forms to make; to be asked before a long build.
+    """The compressed forms to make; ask before a long build.
 
-    None stands for what is usual, if this machine can make it. Raises UserError for an unknown
+    None stands for the usual one, if this machine can make it. Raises UserError for an unknown
     form, and for one whose program is missing.
     """
     if forms is None:
@@ -101,7 +101,7 @@ def finish(
 
 
 def _mark(path: Path) -> list[int]:
-    """Size and time: what someone changed by hand is made again."""
+    """Size and time: a file that someone changed by hand is made again."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
 
@@ -124,7 +124,7 @@ def _inputs(
         "project": asdict(project.revision(root)),
         "epoch": project.source_date_epoch(root),
     }
-    # As it comes back from the file: tuples are lists there, paths are text.
+    # As JSON returns it: tuples as lists, paths as text.
     plain: dict[str, Any] = json.loads(json.dumps(inputs, default=str, sort_keys=True))
     return plain
 
@@ -176,7 +176,7 @@ def compress(console: Console, image: Path, form: str) -> Path:
     ``bmaptool copy`` and our own flashing read it as it is. ``form`` is one of ``PROGRAMS``.
     """
     out = image.with_name(f"{image.name}.{form}")
-    # The folder is this run's own: a killed run's program may still be at work in its.
+    # Each run has its own folder: a program of a killed run may still write into its folder.
     beside = scratch_folder(f".{out.name}.", image.parent)
     with console.step(f"compress {image.name} as {form}"), beside as folder:
         packed = folder / out.name

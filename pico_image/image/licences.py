@@ -28,7 +28,7 @@ from pico_image.sdk.workspace import Options
 
 COLUMNS = ("component", "version", "licence", "ships", "note")
 RUNTIME_NOTE = "linked statically into every program"
-#: Words in a licence that say: not to be passed on without reading it.
+#: Words of licences that must be read before an image is passed on.
 RESTRICTED = ("proprietary", "rknn sdk", "unknown", "non-commercial", "nc-")
 
 Row = tuple[str, str, str, str, str]

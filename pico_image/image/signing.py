@@ -16,13 +16,13 @@ from pico_image.base.errors import CheckFailed, UserError
 from pico_image.base.files import atomic_write
 from pico_image.card.verify import SIGNATURE, SUMS, read_sums
 
-#: A signature made for something else by the same key does not count.
+#: A signature that the same key made for another purpose does not count.
 NAMESPACE = "luckfox-pico-npu"
 PROGRAM = "ssh-keygen"
 
 
 def check_key(key: Path) -> None:
-    """Raise UserError for a key that cannot sign; to be asked before a long build."""
+    """Raise UserError for a key that cannot sign; ask before a long build."""
     if not key.is_file():
         raise UserError(
             f"there is no key {key} to sign the image with",
@@ -56,7 +56,7 @@ def sign(images: Path, key: Path) -> Path:
 def verify(path: Path, signers: Path) -> str:
     """Who signed the image (or the folder that holds it), by a file of allowed signers.
 
-    This is about ``SHA256SUMS`` alone: what it says of the image is sdcard.verify()'s to check.
+    This checks ``SHA256SUMS`` alone; ``card.verify`` compares it with the image.
 
     Raises CheckFailed for a signature by another key, of other sums, or of sums that do not list
     this image; UserError when there is no signature or it cannot be checked.
@@ -74,10 +74,10 @@ def verify(path: Path, signers: Path) -> str:
                 f"there is no {needed.name} in {folder}, so nobody is known to have signed it",
                 hint=f"copy {SUMS} and {SIGNATURE} together with the image",
             )
-    found = _run("-Y", "find-principals", "-s", str(signature), "-f", str(signers))
-    names = found.stdout.decode(errors="replace").splitlines()
-    if found.returncode != 0 or not names:
-        raise CheckFailed(f"{signature} is by no key in {signers}: {_last(found.stderr)}")
+    principals = _run("-Y", "find-principals", "-s", str(signature), "-f", str(signers))
+    names = principals.stdout.decode(errors="replace").splitlines()
+    if principals.returncode != 0 or not names:
+        raise CheckFailed(f"{signature} is by no key in {signers}: {_last(principals.stderr)}")
     checked = _run(
         *("-Y", "verify", "-n", NAMESPACE, "-I", names[0], "-f", str(signers)),
         *("-s", str(signature)),

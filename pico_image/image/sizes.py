@@ -1,4 +1,4 @@
-"""Where an image's bytes are: by package and by kind of file, and the difference of two images."""
+"""The sizes in an image: by package and by kind of file, and the difference of two images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pico_image.card.blocks import Slice
 from pico_image.config.target import Target
 from pico_image.sdk.backend import FILE_LIST
 
-#: Who installed what nobody's list names: the skeleton, the overlay, the SDK's firmware stage.
+#: The owner of files in no package's list: the skeleton, the overlay, the SDK's firmware stage.
 UNOWNED = "(overlay and SDK)"
 UNKNOWN = "(not known: no list of packages' files)"
 

@@ -77,19 +77,19 @@ def size_report(
 
     config = configuration.load()
     if rootfs:
-        found = sizes.measure(Path(rootfs), optional_path(packages))
+        measured = sizes.measure(Path(rootfs), optional_path(packages))
     else:
-        found = sizes.of_target(Target.of(config, variant))
+        measured = sizes.of_target(Target.of(config, variant))
     if diff:
         if diff in config.variants:
             compared = sizes.of_target(Target.of(config, diff))
         else:
             compared = sizes.measure(Path(diff))
         if json:
-            show({"before": found.as_json(), "after": compared.as_json()})
+            show({"before": measured.as_json(), "after": compared.as_json()})
         else:
-            print(sizes.difference(found, compared))
+            print(sizes.difference(measured, compared))
     elif json:
-        show(found.as_json())
+        show(measured.as_json())
     else:
-        print(sizes.table(found))
+        print(sizes.table(measured))
