@@ -14,7 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from pico_image.base.errors import CheckFailed, UserError
+from pico_image.base.errors import UserError
 from pico_image.results import figures, store
 from pico_image.results.result import TOTAL, Configuration, Model, Result
 from pico_image.results.statistics import CONFIDENCE, Interval, median, ratio_interval
@@ -80,11 +80,6 @@ class Comparison:
     lines: list[Line]
     notes: list[str]
     regressions: list[str]
-
-    def check(self) -> None:
-        """Raise CheckFailed when there is a regression."""
-        if self.regressions:
-            raise CheckFailed("; ".join(self.regressions))
 
     def as_json(self) -> dict[str, Any]:
         """For ``--json``; what is not known (NaN) becomes null."""
