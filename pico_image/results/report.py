@@ -16,7 +16,7 @@ from pico_image.base.drawing import Plot
 from pico_image.base.errors import UserError
 from pico_image.base.files import atomic_write, output_dir, write_text
 from pico_image.results import figures, plots, store
-from pico_image.results.result import TOTAL, Configuration, Model, Picture, Result, State
+from pico_image.results.result import Model, Picture, Result, State
 from pico_image.results.statistics import FEWEST_SAMPLES, median
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -52,41 +52,14 @@ def write_report(
             views.append(view(result, drawn))
     for part in (part for each in views for part in each.models):
         for plot in part.plots:
-            with atomic_write(output / plot.file) as stream:
+            with atomic_write(output / f"{plot.drawing.name}.png") as stream:
                 stream.write(plot.drawing.png)
     write_text(output / MARKDOWN_FILE, markdown(views))
     write_text(output / PAGE_FILE, html(views))
     return output / PAGE_FILE
 
 
-# -- what the templates show
-
-
-@dataclass(frozen=True)
-class TimesRow:
-    """A line of the table of times; ``first`` of its configuration."""
-
-    configuration: Configuration
-    stage: str
-    summary: figures.Summary
-    first: bool
-
-
-@dataclass(frozen=True)
-class StudyLine:
-    """A configuration of the study and the medians of ours, microseconds."""
-
-    study: figures.StudyRow
-    inference: float
-    total: float
-
-
-@dataclass(frozen=True)
-class AnswerRow:
-    """A picture and the answer of each measured configuration."""
-
-    picture: Picture
-    cells: list[Picture | None]
+# -- the data of the templates
 
 
 @dataclass(frozen=True)
@@ -102,25 +75,11 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class OverviewRow:
-    """A configuration of one of several results; medians, microseconds."""
-
-    result: str
-    label: str
-    model: str
-    configuration: str
-    inference: float
-    total: float
-    runs: int
-
-
-@dataclass(frozen=True)
 class PlacedPlot:
-    """A plot, its heading, and its file beside the Markdown."""
+    """A plot and its heading."""
 
     heading: str
     drawing: Plot
-    file: str
 
 
 @dataclass(frozen=True)
@@ -128,12 +87,11 @@ class ModelView:
     """The part of the page about one model."""
 
     model: Model
-    times: list[TimesRow]
     speedups: list[figures.Speedup]
     shares: list[figures.Share]
-    study: list[StudyLine]
+    beside_study: bool
     study_same: bool
-    answers: list[AnswerRow]
+    pictures: list[Picture]
     agreements: list[Agreement]
     plots: Sequence[PlacedPlot]
 
@@ -149,7 +107,7 @@ class ResultView:
 
 
 def view(result: Result, drawn: Sequence[Sequence[PlacedPlot]]) -> ResultView:
-    """What the templates need; ``drawn`` holds the plots of each model."""
+    """The data of the templates; ``drawn`` holds the plots of each model."""
     measured = [model for model in result.models if model.measured]
     studied = next(filter(_is_of_study, measured), measured[0] if measured else None)
     return ResultView(
@@ -157,7 +115,16 @@ def view(result: Result, drawn: Sequence[Sequence[PlacedPlot]]) -> ResultView:
         notices(result),
         context(result),
         [
-            _model_view(result, model, placed, with_study=model is studied)
+            ModelView(
+                model=model,
+                speedups=figures.speedups(result, model),
+                shares=figures.shares(result, model),
+                beside_study=model is studied,
+                study_same=_is_of_study(model),
+                pictures=_pictures(model),
+                agreements=list(_agreements(model)),
+                plots=placed,
+            )
             for model, placed in zip(result.models, drawn, strict=True)
         ],
     )
@@ -171,11 +138,7 @@ def _plots(result: Result, model: Model, prefix: str) -> list[PlacedPlot]:
         ("How the times spread", plots.distribution(result, model, prefix)),
         ("Roofline", plots.roofline(result, model, prefix)),
     ]
-    return [
-        PlacedPlot(heading, drawing, f"{drawing.name}.png")
-        for heading, drawing in drawings
-        if drawing is not None
-    ]
+    return [PlacedPlot(heading, drawing) for heading, drawing in drawings if drawing is not None]
 
 
 def _is_of_study(model: Model) -> bool:
@@ -183,43 +146,12 @@ def _is_of_study(model: Model) -> bool:
     return "mobilenetv2" in plain and (model.input.width, model.input.height) == (224, 224)
 
 
-def _model_view(
-    result: Result, model: Model, placed: Sequence[PlacedPlot], *, with_study: bool
-) -> ModelView:
-    return ModelView(
-        model=model,
-        times=[
-            TimesRow(configuration, stage, figures.summary(configuration, stage), number == 0)
-            for configuration in model.measured
-            for number, stage in enumerate(("inference", TOTAL))
-        ],
-        speedups=figures.speedups(result, model),
-        shares=figures.shares(result, model),
-        study=[_study_line(model, row) for row in figures.STUDY] if with_study else [],
-        study_same=_is_of_study(model),
-        answers=_answers(model),
-        agreements=list(_agreements(model)),
-        plots=placed,
-    )
-
-
-def _study_line(model: Model, row: figures.StudyRow) -> StudyLine:
-    ours = model.find(row.engine, row.precision)
-    inference, total = (
-        median(ours.times(stage)) if ours else math.nan for stage in ("inference", TOTAL)
-    )
-    return StudyLine(row, inference, total)
-
-
-def _answers(model: Model) -> list[AnswerRow]:
+def _pictures(model: Model) -> list[Picture]:
+    """The pictures of all measured configurations, each once."""
     pictures: dict[str, Picture] = {}
-    for configuration in model.measured:
-        for picture in configuration.pictures:
-            pictures.setdefault(picture.path, picture)
-    return [
-        AnswerRow(picture, [c.picture(path) for c in model.measured])
-        for path, picture in pictures.items()
-    ]
+    for picture in (picture for c in model.measured for picture in c.pictures):
+        pictures.setdefault(picture.path, picture)
+    return list(pictures.values())
 
 
 def _agreements(model: Model) -> Iterator[Agreement]:
@@ -233,21 +165,6 @@ def _agreements(model: Model) -> Iterator[Agreement]:
             top5_shared=sum(c.top5_shared for c in pictures) / len(pictures),
             cosine=min((c.cosine for c in pictures if c.cosine is not None), default=None),
         )
-
-
-def _overview(views: Sequence[ResultView]) -> Iterator[OverviewRow]:
-    for result in (view.result for view in views):
-        for model in result.models:
-            for configuration in model.measured:
-                yield OverviewRow(
-                    result.name,
-                    result.label if result.emulated or configuration.simulated else "",
-                    model.title,
-                    configuration.title,
-                    median(configuration.times("inference")),
-                    median(configuration.times(TOTAL)),
-                    configuration.runs,
-                )
 
 
 def notices(result: Result) -> list[str]:
@@ -384,7 +301,6 @@ def _heading(views: Sequence[ResultView]) -> dict[str, Any]:
     else:
         lead = f"{len(views)} results"
     return {
-        "overview": list(_overview(views)),
         "title": "NPU and CPU inference on Luckfox Pico",
         "lead": lead,
         "label": labels[0] if labels else "",
@@ -399,6 +315,7 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals.update(summary=figures.summary, study=figures.STUDY)
     environment.filters.update(
         ms=figures.milliseconds,
         ratio=figures.ratio,

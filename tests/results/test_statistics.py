@@ -145,14 +145,3 @@ def test_pictures_are_compared_each_with_itself() -> None:
 def test_same_samples_same_interval() -> None:
     samples = latencies(33)
     assert statistics.median_interval(samples) == statistics.median_interval(samples)
-
-
-@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0])
-def test_confidence_is_a_fraction(confidence: float) -> None:
-    with pytest.raises(ValueError, match="confidence"):
-        statistics.median_interval([1.0] * 9, confidence=confidence)
-
-
-def test_percent_is_a_percentage() -> None:
-    with pytest.raises(ValueError, match="0 to 100"):
-        statistics.percentile([1.0], 101)
