@@ -2,9 +2,9 @@
 
 from pico_image.tasks.building import build_all, build_image, fetch, sdk_config, shell
 from pico_image.tasks.cards import flash, inspect_image, repack, sign, verify
+from pico_image.tasks.common import mistakes_exit_2
 from pico_image.tasks.models import convert_models, inspect_model
 from pico_image.tasks.paperwork import legal_info, sbom, size_report
-from pico_image.tasks.parsing import mistakes_exit_2
 from pico_image.tasks.results import compare, history, report
 from pico_image.tasks.running import bench, deploy, emulate, try_
 from pico_image.tasks.upkeep import clean, doctor, lint, test

@@ -8,11 +8,11 @@ from invoke.tasks import task
 from pico_image.config import configuration
 from pico_image.config.target import Target
 from pico_image.tasks.common import (
-    SITE,
     VARIANT,
-    VERBOSE,
+    EnginesTask,
     Site,
-    at_site,
+    SiteTask,
+    guarded,
     optional_path,
     whole,
     words,
@@ -20,9 +20,8 @@ from pico_image.tasks.common import (
 
 
 @task(
+    klass=SiteTask,
     help=VARIANT
-    | VERBOSE
-    | SITE
     | {
         "offline": "download nothing; say what is missing",
         "from": "rebuild from this stage of the SDK on",
@@ -34,12 +33,12 @@ from pico_image.tasks.common import (
         "compress": "compressed forms of the card image: zst, xz or both (default: zst)",
         "allow-emulation": "build on an engine that emulates amd64 (hours slower)",
         "sign-key": "private SSH key to sign SHA256SUMS with",
-    }
+    },
 )
-@at_site()
+@guarded
 def build_image(
     _: Context,
-    at: Site,
+    site: Site,
     variant: str = "luckfox-pico-mini",
     offline: bool = False,
     from_: str = "",
@@ -58,14 +57,14 @@ def build_image(
     key = optional_path(sign_key)
     if key is not None:
         signing.check_key(key)
-    at.console.offline = offline
-    options = at.options(
+    options = site.options(
         from_stage=from_ or None, only=only or None, force=force,
         jobs=whole("jobs", jobs), allow_emulation=allow_emulation,
     )  # fmt: skip
     login = build.Login(optional_path(ssh_key), optional_path(password_file))
     target = Target.of(configuration.load(), variant)
-    parts = build.build_image(at.console, target, options, login, forms=words(compress) or None)
+    console = site.console(offline=offline)
+    parts = build.build_image(console, target, options, login, forms=words(compress) or None)
     images = parts.folder
     if not parts.complete:
         print("no image yet: the stage is done, others are not; run again without --only")
@@ -76,21 +75,20 @@ def build_image(
 
 
 @task(
-    help=VERBOSE
-    | {key: text for key, text in SITE.items() if key != "context"}
-    | {
+    klass=EnginesTask,
+    help={
         "variants": "comma-separated; default: all board variants",
         "contexts": "comma-separated docker contexts to build on at the same time",
         "offline": "download nothing",
         "jobs": "compile jobs at the same time on each engine (0: the SDK chooses)",
         "ssh-key": "public key file that may log in as root on each",
         "password-file": "file whose first line becomes root's password on each",
-    }
+    },
 )
-@at_site("context")
+@guarded
 def build_all(
     _: Context,
-    at: Site,
+    site: Site,
     variants: str = "",
     contexts: str = "",
     offline: bool = False,
@@ -101,12 +99,11 @@ def build_all(
     """Build a matrix of variants, one at a time on each engine."""
     from pico_image.image import build
 
-    at.console.offline = offline
     done = build.build_all(
-        at.console,
+        site.console(offline=offline),
         configuration.load(),
         words(variants),
-        at.options(jobs=whole("jobs", jobs)),
+        site.options(jobs=whole("jobs", jobs)),
         build.Login(optional_path(ssh_key), optional_path(password_file)),
         contexts=words(contexts),
     )
@@ -114,41 +111,42 @@ def build_all(
         print(f"{name}: {images}")
 
 
-@task(help=VARIANT | VERBOSE | SITE)
-@at_site()
+@task(klass=SiteTask, help=VARIANT)
+@guarded
 def fetch(
     _: Context,
-    at: Site,
+    site: Site,
     variant: str = "luckfox-pico-mini",
 ) -> None:
     """Download everything that a build of the variant will need."""
     from pico_image.image import build
 
-    build.fetch(at.console, Target.of(configuration.load(), variant), at.options())
+    build.fetch(site.console(), Target.of(configuration.load(), variant), site.options())
 
 
-@task(help=VARIANT | VERBOSE | SITE)
-@at_site()
+@task(klass=SiteTask, help=VARIANT)
+@guarded
 def shell(
     _: Context,
-    at: Site,
+    site: Site,
     variant: str = "luckfox-pico-mini",
 ) -> None:
     """Open a shell in the build container of a variant."""
     from pico_image.sdk import tools
 
     target = Target.of(configuration.load(), variant)
-    raise SystemExit(tools.shell(at.console, target, at.options()))
+    raise SystemExit(tools.shell(site.console(), target, site.options()))
 
 
 @task(
+    klass=SiteTask,
     positional=["menu"],
-    help=VARIANT | VERBOSE | SITE | {"menu": "kernel or buildroot"},
+    help=VARIANT | {"menu": "kernel or buildroot"},
 )
-@at_site()
+@guarded
 def sdk_config(
     _: Context,
-    at: Site,
+    site: Site,
     menu: str = "buildroot",
     variant: str = "luckfox-pico-mini",
 ) -> None:
@@ -156,5 +154,5 @@ def sdk_config(
     from pico_image.sdk import tools
 
     target = Target.of(configuration.load(), variant)
-    for line in tools.sdk_config(at.console, target, menu, at.options()):
+    for line in tools.sdk_config(site.console(), target, menu, site.options()):
         print(line)

@@ -1,4 +1,7 @@
-"""What the tasks share: exit codes, the words of common flags, reading lists."""
+"""What the tasks share: exit codes, common flags, and what Invoke's command line lacks.
+
+It lacks any number of words for a list, and exit code 2 for mistakes.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,16 @@ import re
 import select
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invoke.exceptions import Exit
+from invoke.context import Context
+from invoke.exceptions import Exit, ParseError
+from invoke.parser import Parser, ParseResult
+from invoke.parser.parser import ParseMachine
+from invoke.tasks import Task
 
 from pico_image.base.cache import cache_removed
 from pico_image.base.console import Console
@@ -31,22 +39,6 @@ from pico_image.base.files import unwritable_output
 VERBOSE = {"verbose": "show every command and its output"}
 VARIANT = {"variant": "which image, see `invoke variants`"}
 JSON = {"json": "print JSON for programs"}
-#: Where the SDK's build happens and from what: the same for every task that enters it.
-SITE = {
-    "sdk-path": "a checkout of the Luckfox SDK that you have",
-    "sdk-url": "a mirror of the Luckfox SDK's git repository",
-    "base-image": "container image to use instead of the vendor's",
-    "ubuntu": "make the build container from Ubuntu instead of the vendor's image",
-    "context": "docker context of the engine",
-}
-#: What those flags are when they are not given.
-SITE_DEFAULTS: dict[str, str | bool] = {
-    "sdk_path": "",
-    "sdk_url": "",
-    "base_image": "",
-    "ubuntu": False,
-    "context": "",
-}
 BOARD = {
     "host": "board to reach over SSH: pico.local, or 172.32.0.93 on its USB cable",
     "identity": "private key file",
@@ -104,59 +96,75 @@ def optional_path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-class Site:
-    """What a task with the flags of SITE and --verbose gets in place of them."""
+def flag(text: str, default: Any = "") -> Any:
+    """A field that is a flag: ``text`` is its help."""
+    return field(default=default, metadata={"help": text})
 
-    def __init__(self, flags: Mapping[str, Any], *, verbose: bool) -> None:
-        self._flags = flags
-        self.console = Console(verbose=verbose)
+
+@dataclass(frozen=True)
+class Site:
+    """Where the SDK's build happens and from what. Each field is a flag of every ``SiteTask``."""
+
+    sdk_path: str = flag("a checkout of the Luckfox SDK that you have")
+    sdk_url: str = flag("a mirror of the Luckfox SDK's git repository")
+    base_image: str = flag("container image to use instead of the vendor's")
+    ubuntu: bool = flag("make the build container from Ubuntu instead of the vendor's image", False)
+    context: str = flag("docker context of the engine")
+    verbose: bool = flag(VERBOSE["verbose"], False)
+
+    def console(self, *, offline: bool = False) -> Console:
+        return Console(verbose=self.verbose, offline=offline)
 
     def options(self, **more: Any) -> Options:
         """The flags, and ``more`` options of the SDK's backend."""
         from pico_image.sdk.workspace import Options
 
-        flags = self._flags
         return Options(
-            context=flags["context"] or None,
-            base_image=flags["base_image"] or None,
-            ubuntu=flags["ubuntu"],
-            sdk_path=optional_path(flags["sdk_path"]),
-            sdk_url=flags["sdk_url"] or None,
+            context=self.context or None,
+            base_image=self.base_image or None,
+            ubuntu=self.ubuntu,
+            sdk_path=optional_path(self.sdk_path),
+            sdk_url=self.sdk_url or None,
             **more,
         )
 
 
-def at_site(*without: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a task the flags of SITE but ``without``, and --verbose; its body gets a ``Site``.
+class SiteTask(Task[Any]):
+    """A task with the flags of ``Site``: ``@task(klass=SiteTask)``.
 
-    Invoke reads the flags of a task from its signature: this one has the body's after the
-    ``Site``, then those. Errors become exit codes, as ``guarded`` does it.
+    Its body takes the ``Site`` after Invoke's context, then its own flags.
     """
-    defaults = {name: value for name, value in SITE_DEFAULTS.items() if name not in without}
 
-    def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
-        first, _, *own = inspect.signature(body).parameters.values()
-        added = [
-            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
-            for name, default in {**defaults, "verbose": False}.items()
+    without: frozenset[str] = frozenset()
+
+    def __init__(self, body: Callable[..., Any], *, help: dict[str, str], **options: Any) -> None:
+        texts = {each.name.replace("_", "-"): each.metadata["help"] for each in self._fields()}
+        super().__init__(body, help={**help, **texts}, **options)
+
+    def _fields(self) -> list[Field[Any]]:
+        return [each for each in fields(Site) if each.name not in self.without]
+
+    def argspec(self, body: Callable[..., Any]) -> inspect.Signature:
+        """What Invoke makes flags of: the body's own, then those of ``Site``."""
+        _, *own = super().argspec(body).parameters.values()
+        site = [
+            inspect.Parameter(each.name, own[0].kind, default=each.default)
+            for each in self._fields()
         ]
-        signature = inspect.Signature([first, *own, *added])
+        return inspect.Signature([*own, *site])
 
-        @guarded
-        @functools.wraps(body)
-        def run(*arguments: Any, **options: Any) -> Any:
-            bound = signature.bind(*arguments, **options)
-            bound.apply_defaults()
-            given = dict(bound.arguments)
-            context = given.pop(first.name)
-            flags = {name: given.pop(name) for name in defaults}
-            site = Site({**SITE_DEFAULTS, **flags}, verbose=given.pop("verbose"))
-            return body(context, site, **given)
+    def __call__(self, context: Context, /, *values: Any, **flags: Any) -> Any:
+        bound = self.argspec(self.body).bind(*values, **flags)
+        bound.apply_defaults()
+        own = dict(bound.arguments)
+        site = Site(**{each.name: own.pop(each.name) for each in self._fields()})
+        return super().__call__(context, site, **own)
 
-        run.__dict__["__signature__"] = signature
-        return run
 
-    return decorate
+class EnginesTask(SiteTask):
+    """A task that enters the SDK on several engines, which it names itself."""
+
+    without = frozenset({"context"})
 
 
 def words(text: str) -> list[str]:
@@ -193,3 +201,50 @@ def decimal(flag: str, text: str) -> float:
 def show(data: Any) -> None:
     """Print JSON to stdout."""
     print(json.dumps(data, indent=2, sort_keys=True, default=str))
+
+
+class Mistake(ParseError, Exit):
+    """A command line that Invoke cannot read: still its ParseError, but with our exit code."""
+
+    def __init__(self, error: ParseError) -> None:
+        super().__init__(str(error), error.context)
+        hint = "`invoke --list` shows the tasks, `invoke --help TASK` the flags of one"
+        self.args = (f"error: {error}\n  hint: {hint}",)  # what Invoke prints
+        self.message, self._code = None, EXIT_USER
+
+
+def mistakes_exit_2() -> None:
+    """Let an unknown task or flag end with 2, as every other mistake does; Invoke's code is 1."""
+    plain = Parser.parse_argv
+
+    def parse_argv(parser: Parser, argv: Sequence[str]) -> ParseResult:
+        try:
+            return plain(parser, list(argv))
+        except ParseError as error:
+            raise Mistake(error) from None
+
+    Parser.parse_argv = parse_argv  # type: ignore[method-assign, assignment]
+
+
+def takes_words(name: str, argument: str) -> None:
+    """Let the task ``name`` take any number of words for its list ``argument``.
+
+    Invoke's positional arguments are one word each and must be given: `invoke report A B` was
+    "No idea what 'A' is!" (Invoke 2 and 3). A word that is no flag and no flag's value goes to
+    the list; another task cannot follow in the same call.
+    """
+    plain = ParseMachine.handle
+
+    def handle(machine: ParseMachine, token: str) -> None:
+        context = machine.context
+        if (
+            context is not None
+            and context.name == name
+            and not token.startswith("-")
+            and not machine.waiting_for_flag_value
+        ):
+            context.args[argument].value = token
+        else:
+            plain(machine, token)
+
+    ParseMachine.handle = handle  # type: ignore[assignment, method-assign]

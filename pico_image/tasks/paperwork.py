@@ -11,45 +11,44 @@ from pico_image.config import configuration
 from pico_image.config.target import Target
 from pico_image.tasks.common import (
     JSON,
-    SITE,
     VARIANT,
     VERBOSE,
     Site,
-    at_site,
+    SiteTask,
     guarded,
     optional_path,
     show,
 )
 
 
-@task(help=VARIANT | VERBOSE | SITE)
-@at_site()
+@task(klass=SiteTask, help=VARIANT)
+@guarded
 def legal_info(
     _: Context,
-    at: Site,
+    site: Site,
     variant: str = "luckfox-pico-mini",
 ) -> None:
     """Collect the licences of an image; name what restricts passing it on."""
     from pico_image.image import licences
 
     target = Target.of(configuration.load(), variant)
-    folder, notes = licences.legal_info(at.console, target, at.options())
+    folder, notes = licences.legal_info(site.console(), target, site.options())
     print(folder)
     for note in notes:
         print(f"  read before passing the image on: {note}")
 
 
-@task(help=VARIANT | VERBOSE | SITE)
-@at_site()
+@task(klass=SiteTask, help=VARIANT)
+@guarded
 def sbom(
     _: Context,
-    at: Site,
+    site: Site,
     variant: str = "luckfox-pico-mini",
 ) -> None:
     """Write the bill of materials of an image (CycloneDX)."""
     from pico_image.image import licences
 
-    print(licences.bill(at.console, Target.of(configuration.load(), variant), at.options()))
+    print(licences.bill(site.console(), Target.of(configuration.load(), variant), site.options()))
 
 
 @task(

@@ -7,8 +7,7 @@ from invoke.tasks import task
 
 from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed
-from pico_image.tasks.common import JSON, decimal, guarded, optional_path, show
-from pico_image.tasks.parsing import takes_words
+from pico_image.tasks.common import JSON, decimal, guarded, optional_path, show, takes_words
 
 
 @task(

@@ -10,7 +10,7 @@ from invoke.tasks import task
 
 from pico_image.config import configuration
 from pico_image.config.target import Target
-from pico_image.tasks.common import JSON, SITE, VARIANT, VERBOSE, Site, at_site, guarded, show
+from pico_image.tasks.common import JSON, VARIANT, Site, SiteTask, guarded, show
 
 
 @task(help=JSON)
@@ -80,11 +80,11 @@ def render(_: Context, variant: list[str], check: bool = False) -> None:
         print(path)
 
 
-@task(help=VARIANT | VERBOSE | SITE)
-@at_site()
+@task(klass=SiteTask, help=VARIANT)
+@guarded
 def menuconfig(
     _: Context,
-    at: Site,
+    site: Site,
     variant: str = "luckfox-pico-mini",
 ) -> None:
     """Change a variant in Buildroot's menu; print lines for its file.
@@ -94,12 +94,12 @@ def menuconfig(
     from pico_image.config import menuconfig as menu
     from pico_image.sdk import tools
 
-    console, config = at.console, configuration.load()
+    console, config = site.console(), configuration.load()
     if folder := os.environ.get("BUILDROOT_DIR"):
         lines = menu.open_menu(console, config, variant, Path(folder))
     else:
         target = Target.of(config, variant)
-        lines = tools.sdk_config(console, target, "buildroot", at.options())
+        lines = tools.sdk_config(console, target, "buildroot", site.options())
     if not lines:
         print("nothing was changed")
         return
