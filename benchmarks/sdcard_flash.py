@@ -191,7 +191,7 @@ def run(
     return {
         "target": f"{device or what}, {speed}",
         "rounds": rounds,
-        "image_bytes": made.size,
+        "image_bytes": made.bmap.image_size,
         "content_bytes": content,
         "mapped_bytes": made.bmap.mapped_bytes,
         "allocated_over_content": allocated / content,

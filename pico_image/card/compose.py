@@ -1,7 +1,11 @@
-"""One card image out of the parts and the partition string.
+"""Make a card image of its parts and the partition string.
 
 The image is a sparse file that ends after its last part; its block map and checksums are
-taken in the same pass that writes it. It appears whole or not at all.
+computed in the pass that writes it. It appears whole or not at all.
+
+A card writer may leave out a block only where nothing will ever read what the card held before.
+A hole is not enough for that: mke2fs punches holes for inode tables and the journal and relies on
+their being zero. So the map leaves out what no part has, and zeros that a file system calls free.
 """
 
 from __future__ import annotations
@@ -31,33 +35,32 @@ from pico_image.card.env import layout_of, read_env
 from pico_image.card.filesystem import free_spans, read_superblock
 from pico_image.config.partitions import Part, PartitionTable
 
-#: Threads meet after each chunk, so it is large; the buffer is one and the same all the time, as
-#: fresh ones cost more system time (1.0 s for 300 MB) than reading and writing together (0.2 s).
+#: Large, because the threads wait for each other after each chunk. One buffer is used again and
+#: again: new ones cost more system time (1.0 s for 300 MB) than reading and writing (0.2 s).
 CHUNK = 8 << 20
 _ZEROS = bytes(CHUNK)
-#: Linux 6.18 gives large aligned writes page cache in folios of their size, and finding such
-#: stretches of memory cost 1.1 s of CPU time for 300 MB, against 0.5 s in pieces of 256 KiB.
+#: Linux 6.18 gives large aligned writes page cache in folios of their size. Finding so much
+#: contiguous memory cost 1.1 s of CPU time for 300 MB, against 0.5 s in pieces of 256 KiB.
 _WRITE = 256 << 10
 
 
 @dataclass(frozen=True)
 class Composed:
-    """What compose() made.
+    """A composed image.
 
-    ``sums`` are SHA-256 by file name, the image's among them; ``sizes`` bytes by part name.
+    ``sums`` maps file names, the image's among them, to SHA-256; ``sizes`` part names to bytes.
     """
 
     image: Path
     bmap_path: Path
     bmap: Bmap
-    size: int
     sums: dict[str, str]
     sizes: dict[str, int]
 
 
 @dataclass
-class _Source:
-    """An open part and where it lies in the image; spans count from the part's first byte."""
+class _OpenPart:
+    """An open part and its place in the image; spans count from the part's first byte."""
 
     part: Part
     content: Slice
@@ -76,11 +79,6 @@ class _Source:
         return self.part.offset + self.size
 
 
-def bmap_path(image: Path) -> Path:
-    """Where the block map of an image lies: the name that bmaptool looks for."""
-    return image.with_name(image.name + ".bmap")
-
-
 def compose(
     console: Console,
     parts: Mapping[str, Path | Slice],
@@ -91,16 +89,16 @@ def compose(
 ) -> Composed:
     """Write the card image ``out`` and its ``.bmap`` from ``{"env": Path, ...}``.
 
-    A part is a file or a stretch of one, such as a slot of another image. Every slot of the
-    table needs a part, save those named in ``empty`` and a last slot that takes the rest of
-    the card. ``env`` must have a good CRC and announce this very table.
+    A part is a file or a slice of one, such as a slot of another image. Every slot of the table
+    needs a part, except those named in ``empty`` and a last slot that takes the rest of the
+    card. ``env`` must have a good CRC and announce ``table``.
 
     Raises UserError when a part is missing, does not fit its slot, is cut short, or the
     environment belongs to another layout; nothing is written then.
     """
     with ExitStack() as stack:
-        sources = _open_parts(stack, parts, table, empty)
-        last = max(sources, key=lambda source: source.end)
+        opened = _open_parts(stack, parts, table, empty)
+        last = max(opened, key=lambda item: item.end)
         size = -(-last.end // BLOCK) * BLOCK
         if last.part.end is not None:
             size = min(size, last.part.end)
@@ -116,9 +114,7 @@ def compose(
             buffer = memoryview(mmap.mmap(-1, CHUNK))
             for start in range(0, size, CHUNK):
                 length = min(CHUNK, size - start)
-                inside = [
-                    item for item in sources if item.start < start + length > start < item.end
-                ]
+                inside = [item for item in opened if item.start < start + length > start < item.end]
                 chunk = _assemble(buffer[:length], inside, start)
                 # hashlib lets other threads run, so the three sums take the time of one.
                 jobs = [pool.submit(total.update, chunk)]
@@ -129,12 +125,12 @@ def compose(
                     job.result()
                 bar.advance(length)
     bmap = recorder.finish(size)
-    where = bmap_path(out)
-    bmap.write(where)
-    sums = {f"{item.part.name}.img": item.digest.hexdigest() for item in sources}
+    bmap_path = out.with_name(out.name + ".bmap")  # the name that bmaptool looks for
+    bmap.write(bmap_path)
+    sums = {f"{item.part.name}.img": item.digest.hexdigest() for item in opened}
     sums[out.name] = total.hexdigest()
-    sizes = {item.part.name: item.size for item in sources}
-    return Composed(out, where, bmap, size, sums, sizes)
+    sizes = {item.part.name: item.size for item in opened}
+    return Composed(out, bmap_path, bmap, sums, sizes)
 
 
 def _open_parts(
@@ -142,7 +138,7 @@ def _open_parts(
     parts: Mapping[str, Path | Slice],
     table: PartitionTable,
     empty: Collection[str],
-) -> list[_Source]:
+) -> list[_OpenPart]:
     known = ", ".join(part.name for part in table)
     for name in [*parts, *empty]:
         if name not in table:
@@ -161,17 +157,17 @@ def _open_parts(
             hint="build the whole image: invoke build-image",
         )
     contents = {name: Slice.of(part) for name, part in parts.items()}
-    sources = [
+    opened = [
         _open_part(stack, part, contents[part.name]) for part in table if part.name in contents
     ]
-    if not sources:
+    if not opened:
         raise UserError("a card image needs at least one part")
     if "env" in contents:
         _check_env(contents["env"], table)
-    return sources
+    return opened
 
 
-def _open_part(stack: ExitStack, part: Part, content: Slice) -> _Source:
+def _open_part(stack: ExitStack, part: Part, content: Slice) -> _OpenPart:
     try:
         handle = stack.enter_context(content.path.open("rb")).fileno()
         size = content.length()
@@ -181,7 +177,7 @@ def _open_part(stack: ExitStack, part: Part, content: Slice) -> _Source:
         ) from error
     check_part(part, content)
     data = data_spans(handle, content.offset, size)
-    return _Source(part, content, handle, size, SpanSet(data), SpanSet(free_spans(content)))
+    return _OpenPart(part, content, handle, size, SpanSet(data), SpanSet(free_spans(content)))
 
 
 def check_part(part: Part, content: Slice) -> None:
@@ -190,9 +186,10 @@ def check_part(part: Part, content: Slice) -> None:
     if size == 0:
         raise UserError(f"{content}, the content of partition {part.name}, is empty")
     if part.size is not None and size > part.size:
+        needed = -(-size // (1 << 20))
         raise UserError(
             f"{content} has {_bytes(size)} and its partition {part.name} only {_bytes(part.size)}",
-            hint=f"make the partition larger: invoke repack --size {part.name}={_grown(size)}",
+            hint=f"make the partition larger: invoke repack --size {part.name}={needed}M",
         )
     superblock = read_superblock(content)
     if superblock is not None and superblock.size > size:
@@ -217,23 +214,23 @@ def _check_env(env: Slice, table: PartitionTable) -> None:
         )
 
 
-def _assemble(buffer: memoryview, inside: list[_Source], start: int) -> memoryview:
+def _assemble(buffer: memoryview, inside: list[_OpenPart], start: int) -> memoryview:
     """Fill ``buffer`` with the image's bytes from ``start``; zeros where no part has data."""
     end = start + len(buffer)
     done = start
-    for item in sorted(inside, key=lambda source: source.start):
+    for item in sorted(inside, key=lambda item: item.start):
         for first, last in item.data.within(start - item.start, end - item.start):
             at = item.start + first
             buffer[done - start : at - start] = _ZEROS[: at - done]
             done = item.start + last
             _read(item, buffer[at - start : done - start], first)
-    if done == start:  # a gap: the zeros that everyone shares
+    if done == start:  # a gap
         return memoryview(_ZEROS)[: len(buffer)]
     buffer[done - start :] = _ZEROS[: end - done]
     return buffer
 
 
-def _read(item: _Source, into: memoryview, offset: int) -> None:
+def _read(item: _OpenPart, into: memoryview, offset: int) -> None:
     offset += item.content.offset
     while into:
         count = os.preadv(item.handle, [into], offset)
@@ -242,13 +239,13 @@ def _read(item: _Source, into: memoryview, offset: int) -> None:
         into, offset = into[count:], offset + count
 
 
-def _hash_part(item: _Source, chunk: memoryview, start: int) -> None:
+def _hash_part(item: _OpenPart, chunk: memoryview, start: int) -> None:
     first, last = max(item.start, start), min(item.end, start + len(chunk))
     item.digest.update(chunk[first - start : last - start])
 
 
 def _store(
-    target: int, recorder: RangeRecorder, inside: list[_Source], view: memoryview, start: int
+    target: int, recorder: RangeRecorder, inside: list[_OpenPart], view: memoryview, start: int
 ) -> None:
     """Write what is not zero, and record what a card must hold (zeros in use among it)."""
     for first, last, is_zero in zero_runs(view):
@@ -262,7 +259,7 @@ def _store(
                 recorder.add(start + at, view[at:end])
 
 
-def _needed(item: _Source, start: int, end: int) -> bool:
+def _needed(item: _OpenPart, start: int, end: int) -> bool:
     first, last = max(item.start, start), min(item.end, end)
     return first < last and not item.free.covers(first - item.start, last - item.start)
 
@@ -275,7 +272,3 @@ def _write_all(target: int, data: memoryview, offset: int) -> None:
 
 def _bytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB ({size} bytes)" if size >= 1e6 else f"{size} bytes"
-
-
-def _grown(size: int) -> str:
-    return f"{-(-size // (1 << 20))}M"

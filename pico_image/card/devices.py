@@ -1,4 +1,4 @@
-"""Which disks there are, why one should not be written to, and reading and writing one.
+"""The disks of this machine: which there are, why not to write to one, reading and writing.
 
 Linux is asked through ``lsblk --json`` (util-linux 2.37 or newer) and sysfs, macOS through
 ``diskutil list -plist`` and ``diskutil info -plist``.
@@ -25,9 +25,9 @@ from typing import Any
 from pico_image.base.errors import UserError
 
 COLUMNS = "NAME,PATH,TYPE,SIZE,RM,RO,TRAN,VENDOR,MODEL,MOUNTPOINTS"
-#: Where a mounted disk means that the running system lives on it.
+#: Mount points of the running system.
 SYSTEM_MOUNTS = {"/", "/boot", "/boot/efi", "/boot/firmware", "/usr", "/var", "/home", "[SWAP]"}
-#: Stacked on a disk by the kernel: LVM, encryption, RAID. Such a disk is in use unmounted too.
+#: Block devices that use a disk without mounting it: LVM, encryption, RAID.
 STACKED = ("lvm", "crypt", "raid", "mpath", "md", "dm")
 
 WINDOWS_ADVICE = (
@@ -37,7 +37,7 @@ WINDOWS_ADVICE = (
 )
 
 SECTOR = 512
-#: ENOSPC too: the size was compared before, so a device that is full early is not what it was.
+#: ENOSPC too: the size was compared before, so a device that is full early has changed.
 _GONE = (
     errno.EIO,
     errno.ENXIO,
@@ -50,7 +50,7 @@ _F_NOCACHE = 48  # macOS <sys/fcntl.h>
 
 @dataclass(frozen=True)
 class Device:
-    """A whole disk, a loop device or a plain file that stands for a card; ``size`` in bytes."""
+    """A whole disk, a loop device or a plain file in place of a card; ``size`` in bytes."""
 
     path: Path
     size: int
@@ -71,29 +71,29 @@ class Device:
         return f"{self.path} ({what}, {self.size / 1e9:.2f} GB)"
 
     def objections(self, needed: int) -> dict[str, str]:
-        """Why not to write ``needed`` bytes here: the name that overrides it, and a sentence.
+        """Why not to write ``needed`` bytes here: name of the objection and a sentence.
 
-        ``too-small`` and ``read-only`` cannot be overridden.
+        The user can overrule all but ``too-small`` and ``read-only`` by name.
         """
-        found: dict[str, str] = {}
+        reasons: dict[str, str] = {}
         if self.system:
             shown = [mount for mount in self.mounts if mount in SYSTEM_MOUNTS]
-            found["system"] = f"holds the running system ({', '.join(shown)})"
+            reasons["system"] = f"holds the running system ({', '.join(shown)})"
         elif self.mounts:
-            found["mounted"] = f"is mounted at {', '.join(self.mounts)}"
+            reasons["mounted"] = f"is mounted at {', '.join(self.mounts)}"
         elif self.stacked:
-            found["mounted"] = "is in use by LVM, encryption or RAID"
+            reasons["mounted"] = "is in use by LVM, encryption or RAID"
         if not self.removable and self.kind != "file":
-            found["not-removable"] = "is not a removable disk"
+            reasons["not-removable"] = "is not a removable disk"
         if self.read_only:
-            found["read-only"] = "is write-protected (an SD card's or adapter's lock switch?)"
+            reasons["read-only"] = "is write-protected (an SD card's or adapter's lock switch?)"
         if self.size < needed:
-            found["too-small"] = f"has {self.size} bytes and the image needs {needed}"
-        return found
+            reasons["too-small"] = f"has {self.size} bytes and the image needs {needed}"
+        return reasons
 
 
 def list_devices() -> list[Device]:
-    """All whole disks of this machine. Raises UserError where that cannot be asked."""
+    """All whole disks of this machine. Raises UserError where no tool lists them."""
     if sys.platform.startswith("linux"):
         return parse_lsblk(_ask(["lsblk", "--json", "--bytes", "--output", COLUMNS]), _mmc_type)
     if sys.platform == "darwin":
@@ -102,7 +102,7 @@ def list_devices() -> list[Device]:
 
 
 def candidates(devices: Sequence[Device]) -> list[Device]:
-    """The disks that look like a card: removable, with a medium, not the system's."""
+    """The disks that look like a card: removable, of some size, not the system's."""
     return [item for item in devices if item.removable and item.size and not item.system]
 
 
@@ -124,9 +124,9 @@ def find_device(name: str) -> Device:
         return Device(real, status.st_size, kind="file", read_only=not writable)
     if not stat.S_ISBLK(status.st_mode) and not _is_raw_disk(real, status):
         raise UserError(f"{name} is no disk", hint=candidate_hint())
-    wanted = Path("/dev") / real.name.removeprefix("r") if _is_raw_disk(real, status) else real
+    disk = Path("/dev") / real.name.removeprefix("r") if _is_raw_disk(real, status) else real
     for device in list_devices():
-        if device.path == wanted:
+        if device.path == disk:
             return device
     raise UserError(
         f"{name} is a partition or something else that is no whole disk",
@@ -137,19 +137,19 @@ def find_device(name: str) -> Device:
 def candidate_hint() -> str:
     """A line that names the cards that are there now."""
     try:
-        found = candidates(list_devices())
+        cards = candidates(list_devices())
     except UserError:
         return WINDOWS_ADVICE
-    if not found:
+    if not cards:
         return "no card was found; put it in the reader, then run: invoke flash"
-    return "cards found: " + "; ".join(str(item) for item in found)
+    return "cards found: " + "; ".join(map(str, cards))
 
 
 def parse_lsblk(text: str, mmc_type: Callable[[str], str]) -> list[Device]:
-    """Devices out of lsblk's JSON. ``mmc_type`` tells "SD" from "MMC" for mmcblkN.
+    """The devices in lsblk's JSON. ``mmc_type`` returns "SD" or "MMC" for mmcblkN.
 
-    Built-in card slots often do not call themselves removable, so an SD card counts as
-    removable wherever it is; eMMC, the same driver's other kind, does not.
+    Built-in card slots are often not marked as removable, so an SD card counts as removable
+    wherever it is; eMMC, which has the same driver, does not.
     """
     try:
         rows = json.loads(text)["blockdevices"]
@@ -181,10 +181,10 @@ def parse_lsblk(text: str, mmc_type: Callable[[str], str]) -> list[Device]:
 
 
 def _mounts(row: dict[str, Any]) -> list[str]:
-    found = [mount for mount in row.get("mountpoints") or [] if mount]
+    mounts = [mount for mount in row.get("mountpoints") or [] if mount]
     for child in row.get("children") or []:
-        found += [mount for mount in _mounts(child) if mount not in found]
-    return found
+        mounts += [mount for mount in _mounts(child) if mount not in mounts]
+    return mounts
 
 
 def _stacked(row: dict[str, Any]) -> bool:
@@ -209,9 +209,9 @@ def _diskutil_devices() -> list[Device]:
 
 
 def parse_diskutil(info: Mapping[str, Any], listing: Mapping[str, Any]) -> Device:
-    """A device out of ``diskutil info -plist DISK`` and ``diskutil list -plist``.
+    """The device in the output of ``diskutil info -plist DISK`` and ``diskutil list -plist``.
 
-    Disks that macOS makes out of another one (APFS containers) are never removable here.
+    Disks that macOS derives from another one (APFS containers) never count as removable.
     """
     name = info["DeviceIdentifier"]
     mounts = [info["MountPoint"]] if info.get("MountPoint") else []
@@ -252,14 +252,14 @@ def _ask(command: list[str]) -> str:
 
 
 def write_path(device: Device) -> Path:
-    """The node to write through: macOS is about ten times faster on the raw disk."""
+    """The node to write to: macOS is about ten times faster on the raw disk."""
     if sys.platform == "darwin" and device.kind != "file":
         return device.path.with_name("r" + device.path.name)
     return device.path
 
 
 def unmount(device: Device) -> None:
-    """Unmount everything on a device; the user has allowed it by name."""
+    """Unmount everything on a device."""
     if sys.platform == "darwin":
         _ask(["diskutil", "unmountDisk", str(device.path)])
         return
@@ -333,7 +333,7 @@ class Card:
         return filled
 
     def flush(self) -> None:
-        """Wait until the card has everything, and forget what memory still holds of it."""
+        """Wait until the card has everything, and drop it from the page cache."""
         try:
             os.fsync(self.handle)
         except OSError as error:
@@ -349,7 +349,7 @@ class Card:
         os.close(self.handle)
 
     def _without_direct(self) -> bool:
-        """Some file systems take O_DIRECT at open and refuse it at the first transfer."""
+        """Some file systems accept O_DIRECT at open and refuse it at the first transfer."""
         if not self.direct:
             return False
         import fcntl
@@ -366,7 +366,7 @@ class Card:
             return UserError(
                 f"{what}: the device failed or went away at byte {self.position}"
                 f" ({error.strerror})",
-                hint="what is on the card is not whole; put it in again and flash it again,"
+                hint="the card is not whole; insert it again and flash it again,"
                 " with another reader or card if it fails at the same place",
             )
         if number in (errno.EROFS, errno.EPERM):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from pico_image.base.errors import UserError
 from pico_image.config.partitions import PartitionTable
@@ -65,16 +66,16 @@ def read_env(data: bytes) -> dict[str, str]:
 def find_env(data: bytes) -> dict[str, str]:
     """The variables of the environment at the start of ``data`` (an image or a card).
 
-    The size is not written anywhere: it is the one for which the CRC holds.
-    Raises UserError when it holds for none, saying what the data look like instead.
+    Nothing states the size: it is the one for which the CRC holds. Raises UserError when it
+    holds for none, with a guess of what the data are instead.
     """
     for size in KNOWN_SIZES:
         if len(data) >= size and zlib.crc32(data[4:size]) == struct.unpack_from("<I", data)[0]:
             return read_env(data[:size])
-    raise UserError(f"there is no valid boot environment at its start{_looks_like(data)}")
+    raise UserError(f"there is no valid boot environment at its start{_guess_content(data)}")
 
 
-def _looks_like(data: bytes) -> str:
+def _guess_content(data: bytes) -> str:
     if not data:
         return ": it is empty"
     if data[:4] in (b"RKFW", b"RKAF"):
@@ -103,6 +104,20 @@ def env_text(variables: Mapping[str, str]) -> str:
             raise UserError(f"the boot variable {name!r} cannot be written as a line of .env.txt")
         lines.append(f"{name}={value}\n")
     return "".join(lines)
+
+
+def read_env_text(path: Path) -> dict[str, str]:
+    """The variables of a ``.env.txt``. Raises UserError with FILE:LINE for a line without =."""
+    variables: dict[str, str] = {}
+    lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, separator, value = line.partition("=")
+        if not separator:
+            raise UserError(f"{path}:{number}: {line!r} is not NAME=VALUE")
+        variables[name] = value
+    return variables
 
 
 def layout_of(variables: Mapping[str, str], source: str) -> PartitionTable:

@@ -1,7 +1,7 @@
-"""Write a card and read it back: what is refused, what is asked, what is promised.
+"""Write an image to a card and read it back.
 
-Order of events: look the image over, look the device over, ask, check the image's sums, write
-the mapped ranges, sync, read every one of them back and compare its SHA-256.
+The order: check the image's layout, check the device, ask, check the image's sums, write the
+mapped ranges, sync, read every range back and compare its SHA-256.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ import os
 import queue
 import sys
 import threading
-import time
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pico_image.base.console import Console, Progress
 from pico_image.base.errors import CheckFailed, UserError
@@ -33,29 +31,21 @@ ALLOWABLE = ("mounted", "not-removable", "system", "emulator")
 
 @dataclass(frozen=True)
 class Flashed:
-    """What was done; sizes in bytes, times in seconds, ``None`` for what was not done."""
+    """A device and how many bytes of it were written and compared."""
 
-    image: str
     device: str
-    image_size: int
-    mapped: int
     written: int
     verified: int
-    write_seconds: float | None
-    verify_seconds: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
 class Options:
     """How to flash.
 
-    Only what the block map names is written and compared; ``full`` writes and compares every
-    byte up to the image's end, which also clears what the card held in the gaps. ``allow``
-    names objections to overrule (ALLOWABLE). Without ``yes`` it asks; without a terminal to
-    ask on, that is an error.
+    By default only the blocks in the block map are written and compared; ``full`` writes and
+    compares every byte up to the image's end, which also clears what the card held in the gaps.
+    ``allow`` names objections to overrule (ALLOWABLE). Without ``yes`` flash() asks, and raises
+    UserError where there is no terminal to ask on.
     """
 
     verify: bool = True
@@ -70,8 +60,8 @@ def flash(
 ) -> Flashed:
     """Write ``image`` (or the sdcard.img in a folder) to a card and read it back.
 
-    Raises UserError when anything speaks against writing, before anything is written, or when
-    the device fails; CheckFailed when the card does not hold the image.
+    Raises UserError before anything is written when there is an objection to image or device,
+    and when the device fails; CheckFailed when the card does not hold the image.
     """
     options = options or Options()
     if unknown := sorted(set(options.allow) - set(ALLOWABLE)):
@@ -100,22 +90,22 @@ def flash(
 
 
 def _refuse(source: ImageFile, target: Device, size: int, allow: Collection[str]) -> None:
-    found = target.objections(size)
+    objections = target.objections(size)
     if source.emulated and target.kind not in ("file", "loop"):
-        found["emulator"] = (
+        objections["emulator"] = (
             "would get an image of the emulator, which no Luckfox board boots"
             f" (its card is {source.table.device})"
         )
-    left = [reason for name, reason in found.items() if name not in allow]
-    if not left:
+    reasons = [reason for name, reason in objections.items() if name not in allow]
+    if not reasons:
         return
-    names = [name for name in found if name not in allow and name in ALLOWABLE]
+    names = [name for name in objections if name not in allow and name in ALLOWABLE]
     advice = devices.candidate_hint()
-    if len(names) == len(left):
+    if len(names) == len(reasons):
         advice = f"if it must be: {' '.join(f'--allow {name}' for name in names)}. {advice}"
     if "mounted" in names:
         advice = f"unmount it first. {advice}"
-    raise UserError(f"not writing to {target}: it {'; it '.join(left)}", hint=advice)
+    raise UserError(f"not writing to {target}: it {'; it '.join(reasons)}", hint=advice)
 
 
 def _ask(source: ImageFile, target: Device, bmap: Bmap) -> None:
@@ -137,7 +127,6 @@ def _transfer(
 ) -> Flashed:
     size, total = bmap.image_size, bmap.mapped_bytes
     verify = options.verify or options.verify_only
-    write_seconds = verify_seconds = None
     with open_card(devices.write_path(target), write=not options.verify_only) as card:
         if card.size() < size:
             raise UserError(
@@ -145,7 +134,6 @@ def _transfer(
                 hint="look at the cards that are there: invoke flash",
             )
         if not options.verify_only:
-            began = time.monotonic()
             with (
                 console.step(f"write {source.path.name} to {target}"),
                 console.progress("write", total, "B") as bar,
@@ -153,13 +141,11 @@ def _transfer(
                 ranges = _write(card, source, bmap, bar)
                 bar.note("wait until the card has everything")
                 card.flush()
-            write_seconds = time.monotonic() - began
         elif all(item.checksum for item in bmap.ranges):
             ranges = list(bmap.ranges)
         else:
             ranges = _sums_of(console, source, bmap)
         if verify:
-            began = time.monotonic()
             card.forget()
             with (
                 console.step(f"read {target} back and compare"),
@@ -174,33 +160,24 @@ def _transfer(
                 ]
                 if bad:
                     raise CheckFailed(_describe(bad, source, target, card))
-            verify_seconds = time.monotonic() - began
     gaps = size - total
     if verify and gaps:
         console.info(
             f"{total / 1e6:.1f} MB are on the card as in the image; {gaps / 1e6:.1f} MB of gaps"
             " that no file system uses were left as they were (--full writes them too)"
         )
-    return Flashed(
-        image=str(source.path),
-        device=str(target.path),
-        image_size=size,
-        mapped=total,
-        written=0 if options.verify_only else total,
-        verified=total if verify else 0,
-        write_seconds=write_seconds,
-        verify_seconds=verify_seconds,
-    )
+    written = 0 if options.verify_only else total
+    return Flashed(str(target.path), written, total if verify else 0)
 
 
 def _write(card: Card, source: ImageFile, bmap: Bmap, bar: Progress) -> list[Range]:
-    """Copy the mapped ranges to the card; they come back with their checksums.
+    """Copy the mapped ranges to the card and return them with their checksums.
 
-    An uncompressed image has just been compared with the checksums of its map, and is not
-    hashed again: at 1.5 GB/s that is 3 % of the time of a 90 MB/s card. Reading (and
-    decompressing) goes on in a thread while the card is written, with two buffers.
+    check_sums() has just compared an uncompressed image with the checksums of its map, so it is
+    not hashed again: at 1.5 GB/s that would be 3 % of the time of a 90 MB/s card. A thread reads
+    and decompresses while this one writes, with two buffers.
 
-    Raises UserError when the image ends early or is not what its map says.
+    Raises UserError when the image ends early or does not have the checksums of its map.
     """
     image = source.path
     free: queue.Queue[mmap.mmap] = queue.Queue()
@@ -241,7 +218,7 @@ def _write(card: Card, source: ImageFile, bmap: Bmap, bar: Progress) -> list[Ran
             with reading(image) as stream:
                 read(stream)
             full.put(None)
-        except BaseException as error:  # handed to the other thread, which raises it
+        except BaseException as error:  # the other thread raises it
             full.put(error)
 
     thread = threading.Thread(target=read_all, daemon=True)
@@ -265,14 +242,14 @@ def _write(card: Card, source: ImageFile, bmap: Bmap, bar: Progress) -> list[Ran
 
 
 def _hash_span(card: Card, start: int, end: int, buffer: mmap.mmap, bar: Progress) -> str:
-    """SHA-256 of what the card holds from ``start`` to ``end``; short where the card ends."""
+    """SHA-256 of the card's bytes from ``start`` to ``end``, or to its end if that is sooner."""
     digest = hashlib.sha256()
     while start < end:
-        wanted = min(CHUNK, end - start)
-        padded = -(-wanted // SECTOR) * SECTOR
-        count = min(wanted, card.readinto(memoryview(buffer)[:padded], start))
+        length = min(CHUNK, end - start)
+        padded = -(-length // SECTOR) * SECTOR
+        count = min(length, card.readinto(memoryview(buffer)[:padded], start))
         digest.update(memoryview(buffer)[:count])
-        if count < wanted:
+        if count < length:
             break
         start += count
         bar.advance(count)
@@ -280,21 +257,21 @@ def _hash_span(card: Card, start: int, end: int, buffer: mmap.mmap, bar: Progres
 
 
 def _skip(stream: Readable, count: int) -> None:
-    """Go over a gap: by seeking where that works, else by reading."""
+    """Skip a gap by seeking, or by reading where the stream cannot seek."""
     seek = getattr(stream, "seek", None)
     if seek is not None:
         seek(count, os.SEEK_CUR)
         return
     buffer = memoryview(bytearray(min(count, CHUNK)))
     while count > 0:
-        got = read_full(stream, buffer[: min(count, CHUNK)])
-        if got == 0:
+        length = read_full(stream, buffer[: min(count, CHUNK)])
+        if length == 0:
             return
-        count -= got
+        count -= length
 
 
 def _sums_of(console: Console, source: ImageFile, bmap: Bmap) -> list[Range]:
-    """Checksums of an image without a map, taken from the image itself."""
+    """The ranges of an image without a map, with checksums of the image itself."""
     sums: list[Range] = []
     buffer = memoryview(bytearray(CHUNK))
     position = 0
@@ -315,7 +292,7 @@ def _sums_of(console: Console, source: ImageFile, bmap: Bmap) -> list[Range]:
 
 
 def _describe(bad: list[tuple[int, int]], source: ImageFile, target: Device, card: Card) -> str:
-    """Which partitions differ, and the first byte that does where the image can tell."""
+    """Which partitions differ and, for an uncompressed image, the first byte that does."""
     place = None
     if source.compressed:
         names = {name for span in bad for name in _names(source.table, *span)}
@@ -347,12 +324,12 @@ def _differences(span: tuple[int, int], image: Path, card: Card) -> Iterator[tup
     buffer = mmap.mmap(-1, CHUNK)
     with image.open("rb") as stream:
         stream.seek(start)
-        while start < end and (wanted := stream.read(min(CHUNK, end - start))):
+        while start < end and (data := stream.read(min(CHUNK, end - start))):
             count = card.readinto(memoryview(buffer), start)
-            held = bytes(buffer[: min(count, len(wanted))]).ljust(len(wanted), b"\0")
-            for at in range(0, len(wanted) if held != wanted else 0, SECTOR):
-                one, other = held[at : at + SECTOR], wanted[at : at + SECTOR]
+            held = bytes(buffer[: min(count, len(data))]).ljust(len(data), b"\0")
+            for at in range(0, len(data) if held != data else 0, SECTOR):
+                one, other = held[at : at + SECTOR], data[at : at + SECTOR]
                 if one != other:
                     first = next(i for i in range(len(one)) if one[i] != other[i])
                     yield start + at, start + at + len(one), start + at + first
-            start += len(wanted)
+            start += len(data)

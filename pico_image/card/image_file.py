@@ -1,9 +1,10 @@
-"""A card image as a file: raw or compressed, with or without its block map, whole or not."""
+"""Open images: one to write (raw or compressed), or an image, card or folder to look into."""
 
 from __future__ import annotations
 
 import gzip
 import lzma
+import shlex
 import shutil
 import stat
 import subprocess
@@ -17,12 +18,13 @@ from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.card.blocks import CHUNK, Bmap, Slice, file_size, read_bmap
 from pico_image.card.compose import check_part
-from pico_image.card.env import find_env, layout_of, read_env
+from pico_image.card.env import find_env, layout_of, read_env, read_env_text
 from pico_image.config.partitions import PartitionTable
 
 BUILD_INFO = "build-info.json"
-COMPRESSED = (".zst", ".xz", ".gz")
-#: The largest environment that there is lies in so many first bytes.
+_UNPACK = {".zst": "zstd -d", ".xz": "unxz -k", ".gz": "gunzip -k"}
+COMPRESSED = tuple(_UNPACK)
+#: The largest known environment has this size.
 HEAD = 1 << 18
 
 
@@ -32,7 +34,7 @@ class Readable(Protocol):
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image to write: ``size`` is None while only decompressing would tell it."""
+    """An image to write; ``size`` is None where only decompressing would tell it."""
 
     path: Path
     size: int | None
@@ -46,22 +48,22 @@ class ImageFile:
 
     @property
     def emulated(self) -> bool:
-        """Whether it is made for QEMU: a Luckfox board calls its card mmcblk1."""
+        """Whether it is made for QEMU; the card of a Luckfox board is mmcblk1."""
         arguments = self.variables.get("sys_bootargs", "").split()
         return "pico.emulated=1" in arguments or self.table.device not in (None, "mmcblk1")
 
 
 def open_image(path: Path) -> ImageFile:
-    """Look an image over before anything is done with it.
+    """Open and check an image, or the ``sdcard.img`` in a folder.
 
-    ``path`` may be a folder that holds ``sdcard.img``. Raises UserError when it is no card
-    image, is cut short, or does not fit its block map.
+    Raises UserError when it is not a card image, is cut short, or does not fit its block map.
     """
     if path.is_dir():
         path = path / "sdcard.img"
     try:
         with reading(path) as stream:
-            head = _read_up_to(stream, HEAD)
+            buffer = memoryview(bytearray(HEAD))
+            head = bytes(buffer[: read_full(stream, buffer)])
     except OSError as error:
         raise UserError(
             f"cannot read the card image {path}: {error.strerror or error}",
@@ -71,7 +73,7 @@ def open_image(path: Path) -> ImageFile:
         variables = find_env(head)
         table = layout_of(variables, str(path))
     except UserError as error:
-        raise UserError(f"{path} is no card image: {error.message}", hint=error.hint) from error
+        raise UserError(f"{path} is not a card image: {error.message}", hint=error.hint) from error
     bmap = _find_bmap(path)
     size = bmap.image_size if bmap else None
     if path.suffix not in COMPRESSED:
@@ -82,12 +84,12 @@ def open_image(path: Path) -> ImageFile:
                 " the image is cut short, or the map belongs to another one",
                 hint="copy or build the image again",
             )
-        check_whole(path, table, size)
+        _check_whole(path, table, size)
     return ImageFile(path, size, bmap, variables, table)
 
 
-def check_whole(path: Path, table: PartitionTable, size: int) -> None:
-    """Raise UserError when the image ends inside a file system, or before its last parts."""
+def _check_whole(path: Path, table: PartitionTable, size: int) -> None:
+    """Raise UserError when the image ends inside a part, or before a part that it must have."""
     for part in table:
         content = Slice(path, part.offset, part.size)
         length = content.length()
@@ -136,11 +138,11 @@ def open_source(path: Path, layout: str | None = None) -> Source:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     if stat.S_ISDIR(status.st_mode):
-        return _folder(path, layout)
+        return _open_folder(path, layout)
     if path.suffix in COMPRESSED:
         raise UserError(
             f"{path} is compressed; only an unpacked image can be looked into",
-            hint=f"unpack it first: {'zstd -d' if path.suffix == '.zst' else 'unxz -k'} {path}",
+            hint=f"unpack it first: {_UNPACK[path.suffix]} {shlex.quote(str(path))}",
         )
     size = file_size(path)
     try:
@@ -165,7 +167,7 @@ def _read_head(
     return variables, table, ()
 
 
-def _folder(folder: Path, layout: str | None) -> Source:
+def _open_folder(folder: Path, layout: str | None) -> Source:
     env, text = folder / "env.img", folder / ".env.txt"
     problems: list[str] = []
     variables: dict[str, str] = {}
@@ -177,10 +179,10 @@ def _folder(folder: Path, layout: str | None) -> Source:
             if layout is None:
                 raise UserError(f"{env}: {error.message}", hint=error.hint) from error
             problems.append(f"env.img: {error.message}")
-        if text.is_file() and parse_env_text(text) != variables:
+        if text.is_file() and read_env_text(text) != variables:
             problems.append(".env.txt does not say what env.img says; env.img is what boots")
     elif text.is_file():
-        variables = parse_env_text(text)
+        variables = read_env_text(text)
         problems.append("there is no env.img; the layout is taken from .env.txt")
     elif layout is None:
         raise UserError(
@@ -207,20 +209,6 @@ def build_info_path(image: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def parse_env_text(path: Path) -> dict[str, str]:
-    """The variables of a ``.env.txt``. Raises UserError with FILE:LINE for a line without =."""
-    variables: dict[str, str] = {}
-    lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        name, separator, value = line.partition("=")
-        if not separator:
-            raise UserError(f"{path}:{number}: {line!r} is not NAME=VALUE")
-        variables[name] = value
-    return variables
-
-
 def _find_bmap(path: Path) -> Bmap | None:
     names = [path.name + ".bmap", path.stem + ".bmap"]
     if path.suffix in COMPRESSED:
@@ -233,7 +221,7 @@ def _find_bmap(path: Path) -> Bmap | None:
 
 @contextmanager
 def reading(path: Path) -> Iterator[Readable]:
-    """The image's bytes in order, decompressed when its name says that it is compressed."""
+    """The image's bytes in order, decompressed where its name ends like a compressed file's."""
     if path.suffix == ".zst":
         with _zstd(path) as stream:
             yield stream
@@ -250,7 +238,7 @@ def reading(path: Path) -> Iterator[Readable]:
 
 @contextmanager
 def _zstd(path: Path) -> Iterator[Readable]:
-    path.open("rb").close()  # a missing file is reported as such, not as zstd's failure
+    path.open("rb").close()  # or a missing file would be an error of zstd
     program = shutil.which("zstd")
     if program is None:
         raise UserError(
@@ -273,7 +261,7 @@ def _zstd(path: Path) -> Iterator[Readable]:
 
 
 class _Child:
-    """Reads a decompressor's output; its failure is an error here, never a short image."""
+    """The output of a decompressor; when it fails, reading raises instead of ending early."""
 
     def __init__(self, child: subprocess.Popen[bytes], path: Path) -> None:
         self.child = child
@@ -284,13 +272,13 @@ class _Child:
         count = self.child.stdout.readinto(buffer)  # type: ignore[attr-defined]
         if not count and self.child.wait() != 0:
             assert self.child.stderr is not None
-            said = self.child.stderr.read().decode("utf-8", "replace").strip()
-            raise UserError(f"{self.path} cannot be decompressed: {said}", hint="copy it again")
+            reason = self.child.stderr.read().decode("utf-8", "replace").strip()
+            raise UserError(f"{self.path} cannot be decompressed: {reason}", hint="copy it again")
         return int(count or 0)
 
 
 class _Checked:
-    """Turns what lzma and gzip say about damaged files into an error for people."""
+    """Turns the errors of lzma and gzip on damaged files into UserError."""
 
     def __init__(self, stream: lzma.LZMAFile | gzip.GzipFile, path: Path) -> None:
         self.stream = stream
@@ -306,7 +294,7 @@ class _Checked:
 
 
 def read_full(stream: Readable, buffer: memoryview) -> int:
-    """Fill ``buffer`` as far as the stream goes; the number of bytes read."""
+    """Fill ``buffer`` up to the end of the stream and return the number of bytes read."""
     filled = 0
     while filled < len(buffer):
         count = stream.readinto(buffer[filled:])
@@ -316,13 +304,8 @@ def read_full(stream: Readable, buffer: memoryview) -> int:
     return filled
 
 
-def _read_up_to(stream: Readable, count: int) -> bytes:
-    buffer = bytearray(count)
-    return bytes(buffer[: read_full(stream, memoryview(buffer))])
-
-
 def measure(console: Console, path: Path) -> int:
-    """The size of a compressed image that came without a block map, by decompressing it."""
+    """The size of a compressed image without a block map, by decompressing it."""
     total = 0
     buffer = memoryview(bytearray(CHUNK))
     with reading(path) as stream, console.progress(f"measure {path.name}", 0, "B") as bar:

@@ -1,7 +1,7 @@
-"""The partition string: the only place that says where each part of the card begins.
+"""The partition string, the only source of where each part of the card begins.
 
-The boards' cards carry no partition table. U-Boot hands the kernel a string such as
-``blkdevparts=mmcblk1:32K(env),512K@32K(idblock),...,6G(rootfs)`` and the kernel cuts the card
+The boards' cards have no partition table. U-Boot passes the kernel a string such as
+``blkdevparts=mmcblk1:32K(env),512K@32K(idblock),...,6G(rootfs)``, and the kernel divides the card
 by it (``block/partitions/cmdline.c``; syntax in Documentation/block/cmdline-partition.rst).
 """
 
@@ -24,6 +24,8 @@ LIMIT = 1 << 63
 SUFFIXES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 _NUMBER = re.compile(r"(0[xX][0-9a-fA-F]+|[0-9]+)([A-Za-z]*)")
+#: int() raises ValueError for 4300 digits and more.
+_MOST_DIGITS = 32
 _NAME = re.compile(r"[^(),:;@\s]+")
 
 
@@ -31,7 +33,7 @@ _NAME = re.compile(r"[^(),:;@\s]+")
 class Part:
     """One slot of the card. ``size`` is None for the slot that takes the rest of the card.
 
-    ``placed`` tells that the string names the offset, though it may follow from the sizes.
+    ``placed`` is set where the string names the offset, though it may follow from the sizes.
     """
 
     name: str
@@ -63,7 +65,7 @@ class PartitionTable:
         Raises UserError, with the position in the string, for what the kernel would ignore,
         clip or misread: bad syntax, overlaps, overflow, zero size, a name twice.
         """
-        return _Parser(text).table()
+        return _Parser(text).read_table()
 
     def __iter__(self) -> Iterator[Part]:
         return iter(self.parts)
@@ -136,16 +138,18 @@ def format_size(size: int | None) -> str:
 
 
 def parse_size(text: str, what: str = "size") -> int:
-    """``32M`` in bytes. Raises UserError for anything else than digits and a known suffix."""
+    """``32M`` in bytes. Raises UserError for anything but digits and a known suffix."""
     match = _NUMBER.fullmatch(text.strip())
-    # int() itself refuses 4300 digits and more, with a ValueError.
-    if match is None or match[2].upper() not in SUFFIXES or len(match[1]) > 32:
+    if match is None or match[2].upper() not in SUFFIXES or len(match[1]) > _MOST_DIGITS:
         raise UserError(
             f"{what} {text[:40]!r} is not a number of bytes",
             hint="write it as 8M, 512K, 0x8000 or 4194304",
         )
-    digits = match[1]
-    return int(digits, 16 if digits[:2].lower() == "0x" else 10) * SUFFIXES[match[2].upper()]
+    return _value(match[1], match[2])
+
+
+def _value(digits: str, suffix: str) -> int:
+    return int(digits, 16 if digits[:2].lower() == "0x" else 10) * SUFFIXES[suffix.upper()]
 
 
 class _Parser:
@@ -163,7 +167,7 @@ class _Parser:
             hint="the form is SIZE[@OFFSET](NAME),... as in 32K(env),512K@32K(idblock),6G(rootfs)",
         )
 
-    def table(self) -> PartitionTable:
+    def read_table(self) -> PartitionTable:
         device = None
         match = re.match(r"([A-Za-z][A-Za-z0-9._/-]*):", self.text)
         if match:
@@ -171,55 +175,55 @@ class _Parser:
         if self.at == len(self.text):
             raise self.fail("no partition")
         parts: list[Part] = []
-        places: list[int] = []
+        starts: list[int] = []
         cursor: int | None = 0
         while True:
             begin = self.at
-            part = self.part(cursor, {known.name for known in parts})
+            part = self.read_part(cursor, {known.name for known in parts})
             parts.append(part)
-            places.append(begin)
+            starts.append(begin)
             cursor = part.end
             if self.at == len(self.text):
                 break
-            self.literal(",", "a comma")
-        self.overlaps(parts, places)
+            self.expect(",", "a comma")
+        self.check_overlaps(parts, starts)
         return PartitionTable(tuple(parts), device)
 
-    def part(self, cursor: int | None, names: set[str]) -> Part:
+    def read_part(self, cursor: int | None, names: set[str]) -> Part:
         begin = self.at
         size = None
         if self.text.startswith("-", self.at):
             self.at += 1
         else:
-            size = self.number("size")
+            size = self.read_number("size")
             if size < SMALLEST:
                 raise self.fail(f"a partition of {size} bytes; {SMALLEST} is the least", begin)
-        place = self.at
+        offset_at = self.at
         placed = self.text.startswith("@", self.at)
         if placed:
             self.at += 1
-            place = self.at
-            offset = self.number("offset")
+            offset_at = self.at
+            offset = self.read_number("offset")
         elif cursor is None:
             raise self.fail("nothing is left after the partition that takes the rest", begin)
         else:
             offset = cursor
-        for value, what, where in ((size, "size", begin), (offset, "offset", place)):
+        for value, what, at in ((size, "size", begin), (offset, "offset", offset_at)):
             if value is not None and value % SECTOR:
-                raise self.fail(f"{what} {value} is no multiple of the sector size {SECTOR}", where)
+                raise self.fail(f"{what} {value} is no multiple of the sector size {SECTOR}", at)
         if offset + (size or SMALLEST) > LIMIT:
             raise self.fail("the partition ends beyond 2^63 bytes", begin)
-        self.literal("(", "the name in parentheses")
-        where = self.at
+        self.expect("(", "the name in parentheses")
+        name_at = self.at
         match = _NAME.match(self.text, self.at)
         if match is None or not match[0].isprintable():
             raise self.fail("a name is missing")
         name, self.at = match[0], match.end()
         if len(name.encode("utf-8", "replace")) > LONGEST_NAME:
-            raise self.fail(f"a name longer than {LONGEST_NAME} bytes", where)
+            raise self.fail(f"a name longer than {LONGEST_NAME} bytes", name_at)
         if name in names:
-            raise self.fail(f"a second partition {name!r}", where)
-        self.literal(")", "a closing parenthesis")
+            raise self.fail(f"a second partition {name!r}", name_at)
+        self.expect(")", "a closing parenthesis")
         flags = ""
         for flag in ("ro", "lk"):
             if self.text.startswith(flag, self.at):
@@ -227,7 +231,7 @@ class _Parser:
                 self.at += len(flag)
         return Part(name, offset, size, flags, placed)
 
-    def number(self, what: str) -> int:
+    def read_number(self, what: str) -> int:
         match = _NUMBER.match(self.text, self.at)
         if match is None:
             raise self.fail(f"a {what} is missing")
@@ -237,21 +241,18 @@ class _Parser:
         # The kernel's memparse() takes a leading 0 for octal: 010K would be 8 KiB there.
         if len(digits) > 1 and digits[0] == "0" and digits[1] not in "xX":
             raise self.fail(f"{what} {digits!r} has a leading zero, octal to the kernel")
-        if len(digits) > 32:
-            raise self.fail(f"{what} beyond 2^63 bytes")
-        value = int(digits, 16 if digits[:2].lower() == "0x" else 10) * SUFFIXES[suffix.upper()]
-        if value >= LIMIT:
+        if len(digits) > _MOST_DIGITS or (value := _value(digits, suffix)) >= LIMIT:
             raise self.fail(f"{what} beyond 2^63 bytes")
         self.at = match.end()
         return value
 
-    def literal(self, char: str, what: str) -> None:
+    def expect(self, char: str, what: str) -> None:
         if not self.text.startswith(char, self.at):
             next_one = repr(self.text[self.at]) if self.at < len(self.text) else "the end"
             raise self.fail(f"{what} was expected, not {next_one}")
         self.at += 1
 
-    def overlaps(self, parts: list[Part], places: list[int]) -> None:
+    def check_overlaps(self, parts: list[Part], starts: list[int]) -> None:
         order = sorted(range(len(parts)), key=lambda index: parts[index].offset)
         for before, after in itertools.pairwise(order):
             end = parts[before].end
@@ -260,5 +261,5 @@ class _Parser:
                 raise self.fail(
                     f"{parts[before].name} ({parts[before].offset} to {shown}) and"
                     f" {parts[after].name} (from {parts[after].offset}) overlap",
-                    places[max(before, after)],
+                    starts[max(before, after)],
                 )

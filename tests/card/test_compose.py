@@ -56,7 +56,7 @@ def test_the_image_is_what_dd_makes_and_ends_after_its_last_part(
     result = compose(Console(), parts, table, image)
     other = by_dd(parts, table, tmp_path / "dd.img")
     assert image.read_bytes() == other.read_bytes()
-    assert result.size == table["rootfs"].offset + parts["rootfs"].stat().st_size
+    assert result.bmap.image_size == table["rootfs"].offset + parts["rootfs"].stat().st_size
     assert result.sums["sdcard.img"] == sha256_file(image)
     for name, path in parts.items():
         assert result.sums[f"{name}.img"] == sha256_file(path)
@@ -77,7 +77,7 @@ def test_a_part_that_is_no_multiple_of_the_block_ends_in_zeros(
     result = compose(Console(), {**parts, "rootfs": short}, table, image)
     data = image.read_bytes()[table["rootfs"].offset :]
     assert data == b"x" * 5000 + bytes(8192 - 5000)
-    assert result.size % 4096 == 0
+    assert result.bmap.image_size % 4096 == 0
 
 
 def test_parts_that_begin_inside_a_block_are_placed_to_the_byte(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_holes_and_zeros_take_no_room_but_what_a_file_system_uses_is_mapped(
         for at in range(0, parts[name].stat().st_size, 4096):
             if at not in free:
                 assert offset + at in mapped, f"{name}: block in use at {at} is not mapped"
-    assert result.bmap.mapped_bytes < result.size * 0.6
+    assert result.bmap.mapped_bytes < result.bmap.image_size * 0.6
 
 
 def free_blocks(image: Path) -> set[int]:
@@ -182,7 +182,7 @@ def test_a_map_of_bmaptool_is_read(
 ) -> None:
     parts, table = made
     image, bmap = tmp_path / "sdcard.img", tmp_path / "other.bmap"
-    size = compose(Console(), parts, table, image).size
+    size = compose(Console(), parts, table, image).bmap.image_size
     tool = helpers.tool("bmaptool", "bmap-tools")
     subprocess.run([tool, "create", "-o", bmap, image], check=True, capture_output=True)
     assert read_bmap(bmap).image_size == size

@@ -16,7 +16,7 @@ from pico_image.base.errors import CheckFailed, UserError
 from pico_image.base.files import sha256_file
 from pico_image.card.compose import compose
 from pico_image.card.contents import inspect_image
-from pico_image.card.env import read_env
+from pico_image.card.env import env_image, env_text, read_env
 from pico_image.card.repack import Changes, cma_size, repack
 from pico_image.card.verify import read_sums, verify, write_sums
 from pico_image.config import configuration
@@ -98,6 +98,22 @@ def test_a_whole_new_layout_for_the_same_parts(folder: Path, tmp_path: Path) -> 
     assert report["partitions"][6]["offset"] == 839680000
     assert report["problems"] == []
     assert out.stat().st_blocks * 512 < 20 << 20
+
+
+def test_an_image_whose_layout_is_hexadecimal_is_read_and_changed(
+    folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "hex.img"
+    layout = helpers.LAYOUT.replace("16M(rootfs)", "0x1000000(rootfs)")
+    variables = {**read_env((folder / "env.img").read_bytes()), "blkdevparts": layout}
+    (folder / "env.img").write_bytes(env_image(variables))
+    (folder / ".env.txt").write_text(env_text(variables))
+    report = inspect_image(folder)
+    assert report["problems"] == []
+    assert report["partitions"][6]["slot"] == 16 << 20
+    repack(Console(), folder, out, Changes(sizes={"oem": "0x500000"}))
+    report = inspect_image(out)
+    assert (report["partitions"][4]["slot"], report["partitions"][6]["slot"]) == (5 << 20, 16 << 20)
 
 
 def test_an_image_is_repacked_in_place(folder: Path) -> None:

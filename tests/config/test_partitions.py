@@ -41,6 +41,14 @@ def test_hexadecimal_lower_case_and_flags_are_read_as_the_kernel_reads_them() ->
     )
 
 
+def test_a_hexadecimal_size_is_not_cut_at_its_first_digits() -> None:
+    """The capacity check read 0x10000000 as 10 MiB."""
+    table = PartitionTable.parse("mmcblk1:0x8000(env),0X100k@0x8000(boot),0x10000000(rootfs)")
+    assert [part.size for part in table] == [32768, 256 << 10, 256 << 20]
+    assert str(table.resized({"rootfs": "0x20000000"})).endswith(",256K@32K(boot),512M(rootfs)")
+    assert parse_size("0x10000000") == 256 << 20
+
+
 def test_slots_may_be_out_of_order_and_leave_gaps() -> None:
     table = PartitionTable.parse("1M@8M(b),1M@1M(a)")
     assert [part.offset for part in table] == [8 << 20, 1 << 20]
