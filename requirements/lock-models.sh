@@ -5,7 +5,7 @@
 # litert-lm-builder for language models; 90 MB that no code path of ours imports.
 # rknn-toolkit2 asks for torch, a multi-gigabyte CUDA build on the Python registry, and uses it
 # only for PyTorch models and one quantiser: rknn-overrides.txt drops it, and
-# pico_image/models/worker/torch_stand_in takes the place of the three names that it imports.
+# pico_image/models/worker/toolkit.py has a stand-in for the three names that it imports.
 set -eu
 cd "$(dirname "$0")"
 lock() {

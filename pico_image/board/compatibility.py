@@ -10,8 +10,8 @@ from pico_image.base.errors import UserError
 from pico_image.base.files import sha256_file
 from pico_image.board.ssh import Connection
 from pico_image.emulator.rootfs import HOST_ONLY, NPU_ONLY
-from pico_image.models.card import read_card
-from pico_image.models.worker import rknn_file
+from pico_image.models import rknn_file
+from pico_image.models.papers import read_card
 
 MODELS = "/usr/share/npu-models"
 PROGRAMS = "/usr/bin"

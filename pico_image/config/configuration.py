@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,13 +107,8 @@ def load(root: Path = ROOT) -> Config:
     origins: dict[str, dict[str, Origin]] = {}
     boards = _table(folder / "boards.yml", "boards", Board, "board", root, origins)
     sources = _table(folder / "sources.yml", "sources", Source, "source", root, origins)
-    models: dict[str, ModelSpec] = {}
-    for path in sorted((folder / "models").glob("*.yml")):
-        document = read_yaml(path)
-        spec = _validate(ModelSpec, _named(document, path), document)
-        models[spec.name] = spec
-        origins[f"model {spec.name}"] = _origins(document, root)
-    variants, documents = _variants(folder / "variants", root, origins)
+    models, _ = _folder(folder / "models", ModelSpec, "model", root, origins)
+    variants, documents = _folder(folder / "variants", Variant, "variant", root, origins)
     for name, variant in variants.items():
         document, parents = documents[name]
         _known(variant.board, boards, document, ("board",), parents)
@@ -141,8 +137,9 @@ def _known(
     )
 
 
-def _named(document: Document, path: Path) -> dict[str, Any]:
-    """The document's mapping with ``name`` taken from the file's name."""
+def _check_name(document: Document) -> None:
+    """A file is called as what it describes."""
+    path = document.path
     if "name" in document.data and document.data["name"] != path.stem:
         raise ConfigError(
             path,
@@ -150,7 +147,6 @@ def _named(document: Document, path: Path) -> dict[str, Any]:
             f"name is {document.data['name']!r} but the file is called {path.name}",
             hint="leave name out, or rename the file",
         )
-    return {"name": path.stem, **document.data}
 
 
 def _table(
@@ -177,14 +173,15 @@ def _table(
     return table
 
 
-def _variants(
-    folder: Path, root: Path, origins: dict[str, dict[str, Origin]]
-) -> tuple[dict[str, Variant], dict[str, tuple[Document, list[Document]]]]:
+def _folder(
+    folder: Path, model: type[_M], kind: str, root: Path, origins: dict[str, dict[str, Origin]]
+) -> tuple[dict[str, _M], dict[str, tuple[Document, list[Document]]]]:
+    """What the files of a folder describe, and for each its file and those that it extends."""
     documents = {path.stem: read_yaml(path) for path in sorted(folder.glob("*.yml"))}
-    variants: dict[str, Variant] = {}
+    entries: dict[str, _M] = {}
     chains: dict[str, tuple[Document, list[Document]]] = {}
     for name, document in documents.items():
-        if name.startswith("_"):  # only extended by variants
+        if name.startswith("_"):  # a part to extend from
             continue
         chain = _chain(name, documents)
         merged: dict[str, Any] = {}
@@ -198,15 +195,15 @@ def _variants(
                 else:
                     merged[key] = value
             where.update(_origins(part, root))
-        _named(document, document.path)
-        variants[name] = _validate(Variant, {"name": name, **merged}, document, parents=chain[1:])
-        origins[f"variant {name}"] = where
+        _check_name(document)
+        entries[name] = _validate(model, {"name": name, **merged}, document, parents=chain[1:])
+        origins[f"{kind} {name}"] = where
         chains[name] = (document, chain[1:])
-    return variants, chains
+    return entries, chains
 
 
 def _chain(name: str, documents: dict[str, Document]) -> list[Document]:
-    """The file of a variant and the files that it extends, nearest first."""
+    """The file of a variant or model and those it extends, nearest first."""
     chain: list[Document] = []
     seen: list[str] = []
     current: str | None = name
@@ -257,12 +254,7 @@ def _validate(
         # A misspelt key also makes the right one "missing": name the one that was typed.
         first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
         location = tuple(first["loc"])
-        owner = document
-        if location:
-            for candidate in (document, *(parents or [])):
-                if location[0] in candidate.data:
-                    owner = candidate
-                    break
+        owner = _owner((document, *(parents or [])), prefix + location)
         allowed = ""
         if first["type"] == "extra_forbidden":
             allowed = f"allowed: {', '.join(sorted(model.model_fields))}"
@@ -273,6 +265,16 @@ def _validate(
         raise ConfigError(
             owner.path, owner.line(prefix + location), message, hint=allowed or None
         ) from None
+
+
+def _owner(documents: Sequence[Document], location: Location) -> Document:
+    """The file that wrote a value, or else the nearest one above it."""
+    while location:
+        for document in documents:
+            if location in document.lines:
+                return document
+        location = location[:-1]
+    return documents[0]
 
 
 def _plain(message: str) -> str:

@@ -144,36 +144,57 @@ class LabelledImage(Taken):
     top1: list[int] = Field(description="right classes; empty where the network knows nothing")
     licence: str
     credit: str = ""
+    ships_as: str | None = Field(
+        default=None, description="its file name on the board; that of path or file by default"
+    )
+
+    @property
+    def file_name(self) -> str:
+        """Its file name on the board."""
+        return self.ships_as or Path(self.file or self.path or "").name
 
 
 class Weights(Strict):
-    """Where a network's numbers come from: a file in the source's archive, or a seed."""
+    """Where a network's numbers come from: a file in the source's archive, one's own, or a seed."""
 
     path: str | None = Field(default=None, description="where it lies inside the source's archive")
     sha256: Sha256 | None = None
+    file: str | None = Field(
+        default=None, description="an ONNX file of one's own, relative to configs/models"
+    )
     seed: int | None = Field(default=None, ge=0, description="of random weights")
 
 
-class ArchivedFile(Strict):
-    """A file inside the archive of a source."""
+class Photograph(Strict):
+    """A photograph in the archive of a source, to cut crops from."""
 
     source: str
     path: str
-
-
-class Photograph(ArchivedFile):
-    """A photograph to cut crops from."""
-
     judged: bool = Field(default=True, description="shows a class, so crops of it may judge")
 
 
 class Calibration(Strict):
-    """Pictures that the quantisers take their ranges from; see models/worker/calibration.py."""
+    """Pictures that the quantisers take their ranges from, and those that judge the result."""
 
-    photographs: Annotated[list[Photograph], Field(min_length=1)]
+    photographs: list[Photograph] = Field(
+        default_factory=list, description="crops of these are taken"
+    )
+    folder: str | None = Field(
+        default=None,
+        description="of one's own pictures, relative to configs/models: in place of photographs",
+    )
     count: int = Field(default=100, ge=10, le=1000)
     held_out: int = Field(default=60, ge=50, le=1000, description="pictures for judging only")
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _from_one_place(self) -> Calibration:
+        if bool(self.photographs) == (self.folder is not None):
+            raise ValueError("give either photographs, or folder")
+        return self
+
+
+Algorithm = Literal["normal", "kl_divergence", "mmse"]
 
 
 class Accuracy(Strict):
@@ -183,44 +204,60 @@ class Accuracy(Strict):
     cosine: float = Field(default=0.97, ge=-1, le=1, description="mean over the logits")
 
 
-class ModelSpec(Strict):
-    """A model: where its weights come from and what its input and output mean."""
+class Model(Strict):
+    """What a model is: where its weights come from and what its input and output mean."""
 
     name: Name
     title: str
-    source: str | None = Field(description="a name in sources.yml; null for random weights")
+    source: str | None = Field(
+        default=None, description="a name in sources.yml; null for random weights or one's own"
+    )
     licence: str
-    architecture: Literal["efficientnet-lite0", "mobilenet-v2", "dense-control", "onnx"]
     weights: Weights = Weights()
     input: ModelInput
     classes: int = Field(gt=1)
     softmax: bool = Field(description="the network ends in logits, so the runner applies softmax")
-    macs: int = Field(gt=0, description="multiply-accumulates of one inference")
+    macs: int = Field(ge=0, description="multiply-accumulates of one inference; 0: not counted")
     macs_source: str
-    labels: Taken = Field(description="one a line in a file, or ImageNet's JSON of a source")
     images: list[LabelledImage] = Field(default_factory=list)
-    calibration: Calibration
-    algorithm: Literal["normal", "kl_divergence", "mmse"] = Field(
-        default="normal", description="how rknn-toolkit2 finds the ranges"
-    )
-    accuracy: Accuracy = Accuracy()
-    sets: Annotated[list[Literal["fp32", "int8", "npu"]], Field(min_length=1)] = Field(
-        default=["fp32", "int8", "npu"], description="what is built from it"
-    )
 
     @model_validator(mode="after")
-    def _weights_have_one_origin(self) -> ModelSpec:
-        if (self.source is None) == (self.weights.seed is None):
-            raise ValueError("a model has either a source or, for random weights, weights.seed")
+    def _weights_have_one_origin(self) -> Model:
+        origins = (self.source, self.weights.seed, self.weights.file)
+        if sum(origin is not None for origin in origins) != 1:
+            raise ValueError(
+                "a model has exactly one of: source, weights.file, weights.seed (random weights)"
+            )
         return self
 
     @model_validator(mode="after")
-    def _pictures_have_names_of_their_own(self) -> ModelSpec:
-        names = [Path(image.file or image.path or "").name for image in self.images]
+    def _pictures_have_names_of_their_own(self) -> Model:
+        names = [image.file_name for image in self.images]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two images are files called {twice[0]}; they lie in one folder")
         return self
+
+    @property
+    def random_weights(self) -> bool:
+        return self.weights.seed is not None
+
+
+class ModelSpec(Model):
+    """A model and how it is converted."""
+
+    architecture: Literal["efficientnet-lite0", "mobilenet-v2", "dense-control", "onnx"]
+    macs: int = Field(gt=0, description="multiply-accumulates of one inference")
+    labels: Taken | None = Field(
+        default=None,
+        description="one a line in a file, or ImageNet's JSON of a source; numbers by default",
+    )
+    calibration: Calibration
+    algorithm: Algorithm = Field(default="normal", description="how rknn-toolkit2 finds the ranges")
+    accuracy: Accuracy = Accuracy()
+    sets: Annotated[list[Literal["fp32", "int8", "npu"]], Field(min_length=1)] = Field(
+        default=["fp32", "int8", "npu"], description="what is built from it"
+    )
 
 
 class Place(Strict):

@@ -21,7 +21,7 @@ from pico_image.config.target import Target
 from pico_image.emulator import backend as emulator
 from pico_image.image import access, finish
 from pico_image.models import convert
-from pico_image.models.card import read_card
+from pico_image.models.papers import read_card
 from pico_image.sdk import backend as sdk
 from pico_image.sdk.workspace import Options
 

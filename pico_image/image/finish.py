@@ -23,7 +23,7 @@ from pico_image.card.parts import PARTS, Parts
 from pico_image.card.verify import write_sums
 from pico_image.config.target import Target
 from pico_image.image import sbom
-from pico_image.models.card import ModelCard
+from pico_image.models.papers import ModelCard
 
 CARD = "sdcard.img"
 #: Of ``build-info.json``.

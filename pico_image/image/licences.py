@@ -23,7 +23,7 @@ from pico_image.config.configuration import Config
 from pico_image.config.target import Target
 from pico_image.image import build, sbom
 from pico_image.models import convert
-from pico_image.models.card import ModelCard, read_card
+from pico_image.models.papers import ModelCard, read_card
 from pico_image.sdk.workspace import Options
 
 COLUMNS = ("component", "version", "licence", "ships", "note")

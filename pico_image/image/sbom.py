@@ -25,7 +25,7 @@ from pico_image.base import project
 from pico_image.card import parts
 from pico_image.config.configuration import Config
 from pico_image.config.target import Target
-from pico_image.models.card import ModelCard
+from pico_image.models.papers import ModelCard
 
 NAME = "sbom.cdx.json"
 #: A path or pattern in the root file system; a program that a component is linked into statically.

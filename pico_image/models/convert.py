@@ -1,40 +1,72 @@
-"""Convert models of ``configs/models``, or a user's, once, and keep them: see ``stages``."""
+"""Convert models of ``configs/models``, or a user's, once, and keep them: see ``pipeline``."""
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from pico_image import sources
 from pico_image.base.cache import build_once, code_of
 from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, UserError
-from pico_image.base.files import output_dir
+from pico_image.base.files import output_dir, write_text
 from pico_image.config.configuration import Config
-from pico_image.config.schema import ModelSpec
-from pico_image.models import accuracy_page, card, gate, stages
-from pico_image.models.environment import unavailable
-from pico_image.models.placing import replace_files
-from pico_image.models.sidecar import sidecar
-from pico_image.models.stages import Plan, Stages
+from pico_image.config.schema import Algorithm, ModelSpec
+from pico_image.models import papers, rknn_file, verdict
+from pico_image.models.environment import lock_file, unavailable
+from pico_image.models.pipeline import Plan, Stages, run_stages
+
+TOOLKIT, RUNTIME, DRIVER = "rknn-toolkit2", "rknn-runtime", "rknpu-driver"
+#: The runtime's own words: "requires driver version >= 0.2.1".
+OLDEST_DRIVER = "0.2.1"
+#: All that a converted model may consist of.
+CARRIED = (
+    *papers.FILES.values(),
+    papers.SIDECAR,
+    "golden",
+    "images",
+    "labels.txt",
+    "model.json",
+    "report.json",
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model below ``out/models``: ``page`` is its HTML report, ``npu`` what the NPU side needs.
+
+    ``scores``: by kind of model ``top1``, ``top5_overlap``, ``cosine`` and ``bytes``.
+    """
+
+    name: str
+    folder: str
+    page: str | None = None
+    scores: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    npu: str | None = None
+
+    def plain(self) -> dict[str, object]:
+        """What is known of it, for ``--json``."""
+        return {key: value for key, value in vars(self).items() if value}
 
 
 def plan(console: Console, config: Config, model_name: str, algorithm: str = "") -> Plan:
     """Fetch what a model of the configuration is made from.
 
     ``algorithm`` takes the place of the model file's own. Raises UserError for an unknown model,
-    source or algorithm, or a failed download; one that only the weights suffer from names the
-    model of the same layers that needs none.
+    source or algorithm, or a failed download. When only the weights cannot be had, the error names
+    the model of the same layers that needs none.
     """
     spec = config.model(model_name)
     archives = {}
-    # The weights come last: a machine without any network is told so, not to take another model.
+    # The weights come last: without any network the error names no other model.
     for name in sorted(used_sources(spec), key=lambda name: (name == spec.source, name)):
         try:
-            archives[name] = str(sources.fetch(console, config.source(name)))
+            archives[name] = sources.fetch(console, config.source(name))
         except UserError as error:
             twin = offline_twin(config, spec) if name == spec.source else None
             if twin is None:
@@ -46,49 +78,102 @@ def plan(console: Console, config: Config, model_name: str, algorithm: str = "")
                 f"`--model {twin}` here, in the variant's list `models` for an image; "
                 f"or bring the file: {error.hint}",
             ) from error
-    values = spec.model_dump(mode="json")
-    folder = config.root / "configs" / "models"
-    for item in (values["labels"], *values["images"]):
-        if item["file"] is not None:
-            item["file"] = own_file(folder / item["file"], spec.name)
-            item["path"] = Path(item["file"]).name
+    spec = _with_own_files(spec, config.root / "configs" / "models")
     if algorithm:
-        values["algorithm"] = known_algorithm(algorithm)
-    return Plan(values, archives)
+        spec = spec.model_copy(update={"algorithm": known_algorithm(algorithm)})
+    return Plan(spec, archives)
 
 
-def own_file(path: Path, model: str) -> str:
-    """The absolute path of a picture or list of labels that the user put beside the model file."""
-    if not path.is_file():
-        raise UserError(
-            f"could not find {path}, which configs/models/{model}.yml names",
-            hint="paths of `file` are relative to configs/models",
-        )
-    return str(path.resolve())
+def _with_own_files(spec: ModelSpec, folder: Path) -> ModelSpec:
+    """The model with absolute paths of the user's files, which are relative to ``folder``."""
+
+    def own(file: str | None) -> str | None:
+        if file is None:
+            return None
+        path = folder / file
+        if not path.exists():
+            raise UserError(
+                f"could not find {path}, which configs/models/{spec.name}.yml names",
+                hint="paths of `file` and `folder` are relative to configs/models",
+            )
+        return str(path.resolve())
+
+    labels, weights, pictures = spec.labels, spec.weights, spec.calibration
+    return spec.model_copy(
+        update={
+            "weights": weights.model_copy(update={"file": own(weights.file)}),
+            "labels": labels and labels.model_copy(update={"file": own(labels.file)}),
+            "images": [i.model_copy(update={"file": own(i.file)}) for i in spec.images],
+            "calibration": pictures.model_copy(update={"folder": own(pictures.folder)}),
+        }
+    )
 
 
 def offline_twin(config: Config, spec: ModelSpec) -> str | None:
     """The model with the same layers and random weights, by its name NAME-random."""
     twin = config.models.get(f"{spec.name}-random")
-    return twin.name if twin is not None and twin.source is None else None
+    return twin.name if twin is not None and twin.random_weights else None
 
 
-def known_algorithm(name: str) -> str:
+def known_algorithm(name: str) -> Algorithm:
     """``--algorithm``. Raises UserError for one that rknn-toolkit2 has not for this NPU."""
-    known = get_args(ModelSpec.model_fields["algorithm"].annotation)
-    if name not in known:
-        raise UserError(
-            f"there is no algorithm {name!r} for the ranges of the .rknn",
-            hint=f"choose one of: {', '.join(known)}",
-        )
-    return name
+    known: tuple[Algorithm, ...] = get_args(Algorithm)
+    for algorithm in known:
+        if algorithm == name:
+            return algorithm
+    raise UserError(
+        f"there is no algorithm {name!r} for the ranges of the .rknn",
+        hint=f"choose one of: {', '.join(known)}",
+    )
 
 
 def used_sources(spec: ModelSpec) -> set[str]:
     """Names of all sources that a model needs, for ``invoke fetch`` and the manifest."""
-    names = {spec.source, spec.labels.source, *(image.source for image in spec.images)}
+    names = {spec.source, spec.labels.source if spec.labels else None}
+    names |= {image.source for image in spec.images}
     names |= {photograph.source for photograph in spec.calibration.photographs}
     return {name for name in names if name is not None}
+
+
+def check_versions(config: Config) -> dict[str, str]:
+    """Versions of toolkit, runtime and driver, after holding them against each other.
+
+    A model must not be newer than the runtime that reads it: "failed to decode config data!" and a
+    crash on the board are what users met most often, each time a model of a newer toolkit on an
+    older runtime. Raises UserError when the toolkit is newer than the runtime, the lock installs
+    another toolkit than configs/sources.yml names, or the driver is too old.
+    """
+    versions = {name: config.source(name).version for name in (TOOLKIT, RUNTIME, DRIVER)}
+    toolkit, runtime = versions[TOOLKIT], versions[RUNTIME]
+    if rknn_file.version(toolkit) > rknn_file.version(runtime):
+        raise UserError(
+            f"models would be made by rknn-toolkit2 {toolkit}, newer than the runtime {runtime} "
+            "that the image ships",
+            hint=f"in configs/sources.yml set {TOOLKIT} to {runtime} (and requirements/rknn.in, "
+            f"then requirements/lock-models.sh), or ship a runtime >= {toolkit}",
+        )
+    locked = _locked_version(lock_file("rknn"), TOOLKIT)
+    if locked != toolkit:
+        raise UserError(
+            f"requirements/rknn.txt installs {TOOLKIT} {locked}, "
+            f"configs/sources.yml says {toolkit}",
+            hint="make them agree: requirements/rknn.in, then requirements/lock-models.sh",
+        )
+    if rknn_file.version(versions[DRIVER]) < rknn_file.version(OLDEST_DRIVER):
+        raise UserError(
+            f"the NPU driver {versions[DRIVER]} is older than {OLDEST_DRIVER}, which the runtime "
+            f"{runtime} asks for"
+        )
+    return versions
+
+
+def _locked_version(lock: Path, package: str) -> str | None:
+    """The version of a package in a lock file."""
+    for line in lock.read_text(encoding="utf-8").splitlines():
+        name, equals, rest = line.partition("==")
+        if equals and name.strip() == package:
+            return rest.split()[0]
+    return None
 
 
 def convert(console: Console, config: Config, model_name: str, *, npu: bool | None = None) -> Path:
@@ -101,66 +186,54 @@ def convert(console: Console, config: Config, model_name: str, *, npu: bool | No
     Raises UserError for bad input, CommandError when a converter crashes, CheckFailed when the
     result misses a threshold of the model file.
     """
-    return convert_plan(console, config, plan(console, config, model_name), npu=npu)
+    job = plan(console, config, model_name)
+    versions = check_versions(config)
+    stages = run_stages(console, job, with_npu=wants_npu(console, job.spec, npu))
+    return _assemble(console, job.spec, stages, versions)
 
 
-def run_stages(console: Console, config: Config, job: Plan, npu: bool | None) -> Stages:
-    """Run, or find in the cache, every stage; the versions and the ``.rknn`` pass the gate."""
-    versions = gate.check(config)
-    with_npu = _wants_npu(console, job, npu)
-    base = stages.prepared(console, job)
-    shown = stages.shown(console, job)
-    tflite = stages.tflite_models(console, job, base)
-    photographs = stages.photographs(console, job, shown, tflite)
-    rknn = stages.rknn_model(console, job, base, shown, tflite) if with_npu else None
-    golden = None
-    if rknn is not None:
-        gate.check_model(config, rknn / "model.rknn")
-        golden = stages.golden(console, job, base, shown, rknn)
-    return Stages(base, shown, tflite, photographs, rknn, golden, versions)
-
-
-def convert_plan(console: Console, config: Config, job: Plan, *, npu: bool | None = None) -> Path:
-    """The same for any plan; see ``convert``."""
-    return _assemble(console, job, run_stages(console, config, job, npu))
-
-
-def _assemble(console: Console, job: Plan, found: Stages) -> Path:
+def _assemble(
+    console: Console, spec: ModelSpec, stages: Stages, versions: Mapping[str, str]
+) -> Path:
+    """The folder that a board gets. Raises CheckFailed for a model that is not accurate enough."""
     inputs = {
-        "stages": found.names,
-        "spec": {key: value for key, value in job.spec.items() if key != "calibration"},
-        "versions": dict(found.versions),
+        "stages": stages.names,
+        "spec": spec.model_dump(mode="json", exclude={"calibration"}),
+        "versions": dict(versions),
         "code": code_of("pico_image.models"),
     }
 
     def build(folder: Path) -> None:
-        report = card.report(job.spec, found)
-        card.check(report)
-        _write(folder / "report.json", report)
+        report = verdict.report(spec, stages, versions)
+        verdict.check(report)
+        write_text(folder / "report.json", report.text())
         for kind in ("fp32", "int8"):
-            if kind in job.spec["sets"]:
-                shutil.copyfile(found.tflite / card.FILES[kind], folder / card.FILES[kind])
-        shutil.copyfile(found.shown / "labels.txt", folder / "labels.txt")
-        shutil.copytree(found.shown / "images", folder / "images")
-        if found.rknn is not None and found.golden is not None:
-            shutil.copyfile(found.rknn / "model.rknn", folder / "model.rknn")
-            shutil.copytree(found.golden / "golden", folder / "golden")
-            beside = sidecar(job.spec, found.rknn, found.golden, folder / "labels.txt")
-            _write(folder / "model.rknn.json", beside)
-        _write(folder / "model.json", card.make_card(job.spec, folder).plain())
+            if kind in spec.sets:
+                shutil.copyfile(stages.tflite / papers.FILES[kind], folder / papers.FILES[kind])
+        shutil.copyfile(stages.shown / "labels.txt", folder / "labels.txt")
+        shutil.copytree(stages.shown / "images", folder / "images")
+        if stages.rknn is not None and stages.golden is not None:
+            shutil.copyfile(stages.rknn / papers.FILES["npu"], folder / papers.FILES["npu"])
+            shutil.copytree(stages.golden / "golden", folder / "golden")
+            papers.write_sidecar(spec, stages.rknn, stages.golden, folder)
+            rknn_file.refuse_unfit(
+                rknn_file.read(folder / papers.FILES["npu"]), runtime=versions[RUNTIME]
+            )
+        papers.write_card(spec, folder)
 
-    return build_once(f"model-{job.name}", inputs, build, notify=console.info)
+    return build_once(f"model-{spec.name}", inputs, build, notify=console.info)
 
 
-def _wants_npu(console: Console, job: Plan, npu: bool | None) -> bool:
-    if npu is False or (npu is None and "npu" not in job.spec["sets"]):
+def wants_npu(console: Console, spec: ModelSpec, npu: bool | None) -> bool:
+    """Whether to make the ``.rknn``; see ``convert``."""
+    if npu is False or (npu is None and "npu" not in spec.sets):
         return False
     reason = unavailable(console, "rknn")
     if reason is None:
         return True
     if npu:
         raise reason
-    console.warn(f"{job.name} gets no .rknn: {reason.message}")
+    console.warn(f"{spec.name} gets no .rknn: {reason.message}")
     return False
 
 
@@ -176,11 +249,10 @@ def convert_models(
     *,
     npu: bool | None = None,
     algorithm: str = "",
-) -> list[dict[str, Any]]:
+) -> list[Published]:
     """Convert models and put each with its report below ``out/models/NAME``.
 
-    ``algorithm``: another than the model files' own; what an image gets is theirs.
-    Returns for each: ``name``, ``folder``, ``page`` (the HTML report) and ``scores``.
+    ``algorithm``: another than the model files' own; an image gets the model files' own.
     """
     if algorithm:
         known_algorithm(algorithm)
@@ -191,29 +263,49 @@ def convert_models(
     return [publish(console, config, job, npu=npu) for job in jobs]
 
 
-def publish(
-    console: Console, config: Config, job: Plan, *, npu: bool | None = None
-) -> dict[str, Any]:
+def publish(console: Console, config: Config, job: Plan, *, npu: bool | None = None) -> Published:
     """Convert and copy to ``out/models/NAME``, with the page even when a threshold is missed."""
     folder = output_dir() / "models" / job.name
-    found = run_stages(console, config, job, npu)
-    report = card.report(job.spec, found)
-    page = accuracy_page.write(console, report, found, folder)
+    versions = check_versions(config)
+    stages = run_stages(console, job, with_npu=wants_npu(console, job.spec, npu))
+    report = verdict.report(job.spec, stages, versions)
+    with console.step(f"write the accuracy report of {job.name}"):
+        page = verdict.write_page(report, stages, folder)
     try:
-        result = _assemble(console, job, found)
+        converted = _assemble(console, job.spec, stages, versions)
     except CheckFailed as error:
         raise CheckFailed(f"{error}\n  report: {page}") from error
-    replace_files(result, folder)
-    return {
-        "name": job.name,
-        "folder": str(folder),
-        "page": str(page),
-        "scores": {
-            kind: {key: scores[key] for key in ("top1", "top5_overlap", "cosine", "bytes")}
-            for kind, scores in report["scores"].items()
+    replace_files(converted, folder)
+    return Published(
+        name=job.name,
+        folder=str(folder),
+        page=str(page),
+        scores={
+            kind: {key: getattr(scores, key) for key in ("top1", "top5_overlap", "cosine", "bytes")}
+            for kind, scores in report.scores.items()
         },
-    }
+    )
 
 
-def _write(path: Path, data: dict[str, Any]) -> None:
-    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+def replace_files(converted: Path, folder: Path) -> None:
+    """Copy a converted model to ``folder`` and remove what of a former one it does not have.
+
+    A ``.rknn`` of other weights would be taken for this model's. Other files there stay. Everything
+    is copied before anything is removed, so that a full disk or Ctrl-C costs no earlier result.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new.", dir=folder) as scratch:
+        new = Path(scratch)
+        for name in CARRIED:
+            if (converted / name).is_dir():
+                shutil.copytree(converted / name, new / name)
+            elif (converted / name).is_file():
+                shutil.copyfile(converted / name, new / name)
+        for name in CARRIED:
+            target = folder / name
+            if target.is_dir():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)
+            if (new / name).exists():
+                (new / name).rename(target)

@@ -27,9 +27,10 @@ from pico_image.base.errors import CommandError, UserError
 from pico_image.base.files import ROOT, scratch_folder, sha256_file
 from pico_image.config import configuration
 from pico_image.config.schema import Source
+from pico_image.models.worker.jobs import to_json
 
 #: What each environment weighs when it is there, for the message before a long download.
-SIZES = {"models": "0.4 GB", "rknn": "0.6 GB", "report": "0.2 GB"}
+SIZES = {"models": "0.4 GB", "rknn": "0.6 GB"}
 #: What runs in the environments; hashed whole, it is an input of all that it makes.
 WORKER = "pico_image.models.worker"
 #: The newest Python that rknn-toolkit2 2.3.2 has wheels for.
@@ -60,8 +61,7 @@ def environment(console: Console, name: str) -> Path:
                 "downloads are off",
                 hint=f"run `invoke fetch` on a machine with a network and copy {cache_dir()}",
             )
-        size = SIZES.get(name, "")
-        with console.step(f"make the Python environment of the {name} converter ({size})"):
+        with console.step(f"make the Python environment of the {name} converter ({SIZES[name]})"):
             console.run(
                 [python, "-m", "venv", folder / "venv"],
                 what=f"make a Python environment for the {name} converter",
@@ -96,8 +96,8 @@ def environment(console: Console, name: str) -> Path:
 def _interpreter(console: Console, name: str) -> tuple[Path, dict[str, str | None]]:
     """The Python that the environment ``name`` is made with, and what tells it from others.
 
-    It is ours, or where rknn-toolkit2 has no wheel for ours (Debian 13 has Python 3.13 alone) a
-    relocatable build of one that it has, by hash. Raises UserError when that cannot be had.
+    It is ours. Where rknn-toolkit2 has no wheel for ours (Debian 13 has Python 3.13 alone), it is a
+    relocatable build, by hash. Raises UserError when that cannot be downloaded.
     """
     if name != "rknn" or sys.version_info[:2] <= NEWEST_FOR_RKNN:
         return Path(sys.executable), {
@@ -111,8 +111,8 @@ def _interpreter(console: Console, name: str) -> tuple[Path, dict[str, str | Non
     def build(folder: Path) -> None:
         sources.unpack(console, source, folder / "python")
 
-    made = build_once("python", {"files": hashes}, build, notify=console.info)
-    return made / "python" / "bin" / "python3", {"python": source.version, "files": hashes}
+    built = build_once("python", {"files": hashes}, build, notify=console.info)
+    return built / "python" / "bin" / "python3", {"python": source.version, "files": hashes}
 
 
 def python_source() -> Source:
@@ -153,11 +153,11 @@ def unavailable(console: Console, name: str) -> UserError | None:
 
 
 def run_worker(
-    console: Console, name: str, call: str, arguments: Mapping[str, Any], *, what: str
-) -> dict[str, Any]:
-    """Run ``MODULE:FUNCTION`` of this package inside an environment; its result as plain data.
+    console: Console, name: str, call: str, arguments: Mapping[str, object], *, what: str
+) -> Any:
+    """Run ``MODULE:FUNCTION`` of the worker inside an environment; its result as plain data.
 
-    ``result`` of the answer must be JSON; ``peak_rss_bytes`` is added to it. The working folder
+    ``arguments`` are JSON's types, paths and the dataclasses of ``worker.jobs``. The working folder
     is a scratch folder that is deleted afterwards, whatever the worker left there.
     Raises UserError with the worker's own message, CommandError when it crashed.
     """
@@ -165,23 +165,13 @@ def run_worker(
     root = cache_dir() / "scratch"
     root.mkdir(parents=True, exist_ok=True)
     with scratch_folder(f"{name}-", root) as place:
-        return _run_in(place, console, python, call, arguments, what)
+        job = place / "job.json"
+        text = to_json({"call": call, "arguments": dict(arguments), "parent": os.getpid()})
+        job.write_text(text, encoding="utf-8")
+        return _run_in(place, console, python, what)
 
 
-def _run_in(
-    place: Path, console: Console, python: Path, call: str, arguments: Mapping[str, Any], what: str
-) -> dict[str, Any]:
-    job = place / "job.json"
-    job.write_text(
-        json.dumps(
-            {
-                "call": f"{WORKER}.{call}",
-                "arguments": dict(arguments),
-                "parent": os.getpid(),
-            }
-        ),
-        encoding="utf-8",
-    )
+def _run_in(place: Path, console: Console, python: Path, what: str) -> Any:
     variables = {
         "PYTHONPATH": str(ROOT),
         "PYTHONHASHSEED": "0",
@@ -193,7 +183,12 @@ def _run_in(
     }
     try:
         with _showing(console, what, place / "progress"):
-            console.run([python, "-m", f"{WORKER}.main", job], what=what, cwd=place, env=variables)
+            console.run(
+                [python, "-m", f"{WORKER}.main", place / "job.json"],
+                what=what,
+                cwd=place,
+                env=variables,
+            )
     except CommandError as error:
         answer = _answer(place)
         if "error" not in answer:
@@ -201,13 +196,12 @@ def _run_in(
         said = "".join(f"\n    {line}" for line in complaints(str(error)))
         log = f"\n  full log: {console.log_path}" if console.log_path else ""
         raise UserError(f"{answer['error']}{said}{log}", hint=answer.get("hint")) from error
-    answer = _answer(place)
-    return {**answer["result"], "peak_rss_bytes": answer["peak_rss_bytes"]}
+    return _answer(place)["result"]
 
 
 @contextlib.contextmanager
 def _showing(console: Console, what: str, stage: Path) -> Iterator[None]:
-    """Show how long a worker has been at it and what it says it does, none of its noise."""
+    """Show how long a worker has run and what it says it does, none of its noise."""
     done = threading.Event()
 
     def show() -> None:

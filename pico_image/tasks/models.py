@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from invoke.context import Context
@@ -49,7 +50,8 @@ def convert_models(
     verbose: bool = False,
 ) -> None:
     """Convert models, with a report on their accuracy."""
-    from pico_image.models import convert, user_models
+    from pico_image.models import convert
+    from pico_image.models.user_files import UserModel, convert_onnx, take_tflite
 
     if bool(onnx) + bool(tflite) + bool(model) > 1:
         raise UserError("--onnx, --tflite and --model exclude one another", hint="give one")
@@ -71,43 +73,39 @@ def convert_models(
     wanted = True if npu else None
     with console.logging_to(output_dir() / "models" / "logs", "convert-models"):
         if onnx:
+            model_file = UserModel(Path(onnx), mean, std, optional_path(labels))
             done = [
-                user_models.convert_onnx(
+                convert_onnx(
                     console,
                     config,
-                    Path(onnx),
+                    model_file,
                     Path(calibration),
-                    mean,
-                    std,
-                    labels=optional_path(labels),
                     algorithm=algorithm or "normal",
                     npu=wanted,
                 )
             ]
         elif tflite:
-            done = [
-                user_models.take_tflite(
-                    console, Path(tflite), mean, std, labels=optional_path(labels)
-                )
-            ]
+            model_file = UserModel(Path(tflite), mean, std, optional_path(labels))
+            done = [take_tflite(console, model_file)]
         else:
             names = model or config.variant(variant).models
             done = convert.convert_models(console, config, names, npu=wanted, algorithm=algorithm)
     if json:
-        show(done)
+        show([item.plain() for item in done])
         return
     for item in done:
-        print(f"{item['name']}: {item['folder']}")
-        for kind, scores in item.get("scores", {}).items():
+        print(f"{item.name}: {item.folder}")
+        for kind, scores in item.scores.items():
             print(f"  {kind}: " + ", ".join(f"{key} {value}" for key, value in scores.items()))
-        if "npu" in item:
-            print(f"  NPU: {item['npu']}")
+        if item.npu is not None:
+            print(f"  NPU: {item.npu}")
 
 
 @task(positional=["file"], help=VERBOSE | {"file": "an .rknn or .tflite model"})
 @guarded
 def inspect_model(_: Context, file: str, verbose: bool = False) -> None:
     """Read a model back; refuse what the board cannot run, with the reason."""
-    from pico_image.models import inspection
+    from pico_image.models import user_files
 
-    show(inspection.inspect_model(Console(verbose=verbose), configuration.load(), Path(file)))
+    facts = user_files.inspect_model(Console(verbose=verbose), configuration.load(), Path(file))
+    show(asdict(facts))

@@ -133,7 +133,7 @@ def deploy(
     from pico_image.board import deploy as deployment
     from pico_image.board.ssh import Connection
     from pico_image.compile.programs import app
-    from pico_image.models import convert, user_models
+    from pico_image.models import convert, user_files
 
     if not host:
         raise UserError(
@@ -147,7 +147,7 @@ def deploy(
         )
     console = Console(verbose=verbose)
     config = configuration.load()
-    own = {name: folder for name in model if (folder := user_models.kept(config, name))}
+    own = {name: folder for name in model if (folder := user_files.kept(config, name))}
     board = Connection(console, host, port=whole("port", port), identity=optional_path(identity))
     with console.logging_to(output_dir() / "board" / "logs", "deploy"):
         if undo:

@@ -27,7 +27,7 @@ from pico_image.card.blocks import Slice, read_bmap
 from pico_image.card.compose import compose
 from pico_image.card.contents import inspect_image
 from pico_image.config import configuration
-from pico_image.models.user_models import _labels
+from pico_image.models.user_files import read_labels
 from tests.support import card_images as helpers
 
 
@@ -229,7 +229,7 @@ def test_labels(card: tuple[Path, bytes], data: bytes) -> None:
     path = card[0] / "labels.txt"
     path.write_bytes(data)
     try:
-        names = _labels(path, 2)
+        names = read_labels(path, 2)
     except UserError as error:
         assert str(path) in str(error)
     else:

@@ -115,6 +115,37 @@ def test_a_board_of_the_sdk_must_name_its_device_tree(tree: Path) -> None:
     assert "kernel_dts" in load_error(tree).message
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "key"),
+    [
+        ("_imagenet.yml", "count: 100", "count: 5", "calibration.count"),
+        ("_imagenet.yml", "calibration:\n", "calibration:\n  folder: mine\n", "folder"),
+        ("_imagenet.yml", "width: 224", "width: -1", "input.width"),
+        ("_random.yml", "top1: []", "top1: cat", "images.0.top1"),
+        ("dense-control.yml", "extends: _random", "extends: _randon", "_randon"),
+        ("mobilenet-v2.yml", "  mean: [123.675, 116.28, 103.53]", "  mean: [1, 2]", "input.mean"),
+    ],
+)
+def test_a_fault_of_a_model_names_the_file_that_has_it(
+    tree: Path, file: str, old: str, new: str, key: str
+) -> None:
+    path = tree / "configs" / "models" / file
+    line = edit(path, old, new)
+    error = load_error(tree)
+    assert error.path == path
+    assert error.line is not None and abs(error.line - line) <= 1
+    assert key in error.message
+
+
+def test_models_share_what_they_extend() -> None:
+    models = configuration.load().models
+    assert not [name for name in models if name.startswith("_")]
+    photographs = {tuple(model.calibration.photographs) for model in models.values()}
+    assert len(photographs) == 1 and len(photographs.pop()) == 10
+    assert models["mobilenet-v2"].input.mean == [123.675, 116.28, 103.53]
+    assert models["mobilenet-v2"].input.width == 224
+
+
 def test_extending_in_a_circle_is_refused(tree: Path) -> None:
     path = tree / "configs/variants/_bench.yml"
     path.write_text("---\nextends: _bench\n", encoding="utf-8")

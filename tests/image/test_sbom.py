@@ -17,7 +17,7 @@ from pico_image.config import configuration
 from pico_image.config.target import Target
 from pico_image.emulator import backend as emulator
 from pico_image.image import sbom
-from pico_image.models.card import ModelCard
+from pico_image.models.papers import ModelCard
 from pico_image.sdk import backend as sdk
 from tests.support.model_cards import card
 

@@ -15,7 +15,7 @@ from pico_image.base.cache import cache_dir
 from pico_image.base.console import Console
 from pico_image.base.files import ROOT
 from pico_image.config.configuration import Config, load
-from pico_image.models import convert, environment, stages
+from pico_image.models import convert, environment, pipeline
 
 HERE = Path(__file__).resolve().parent
 MODEL = "efficientnet-lite0"
@@ -38,18 +38,18 @@ def python(console: Console) -> Path:
 
 
 @pytest.fixture(scope="session")
-def job(console: Console, config: Config) -> stages.Plan:
+def job(console: Console, config: Config) -> pipeline.Plan:
     return convert.plan(console, config, MODEL)
 
 
 @pytest.fixture(scope="session")
-def found(console: Console, config: Config, job: stages.Plan) -> stages.Stages:
+def found(console: Console, config: Config, job: pipeline.Plan) -> pipeline.Stages:
     """EfficientNet-Lite0 through every stage, from the cache when nothing changed."""
-    return convert.run_stages(console, config, job, npu=True)
+    return pipeline.run_stages(console, job, with_npu=True)
 
 
 @pytest.fixture(scope="session")
-def model(console: Console, config: Config, found: stages.Stages) -> Path:
+def model(console: Console, config: Config, found: pipeline.Stages) -> Path:
     """The folder that a board gets."""
     return convert.convert(console, config, MODEL, npu=True)
 
@@ -94,7 +94,7 @@ def own_cache(
 ) -> Path:
     """An empty cache of this test's own that borrows the converters' environments."""
     shared = cache_dir()
-    for name in ("models", "rknn", "report"):
+    for name in ("models", "rknn"):
         environment.environment(console, name)
     mine = tmp_path / "cache"
     (mine / "built").mkdir(parents=True)

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pico_image.base.errors import UserError
 from pico_image.models.worker import onnx_graph, onnx_to_tflite, tflite_file
-from pico_image.models.worker.quantize import Runner
+from pico_image.models.worker.make_tflite import Runner
 
 RNG = np.random.default_rng(7)
 
@@ -186,11 +186,31 @@ def good() -> dict[str, Callable[[], Any]]:
         "matmul and add": lambda: _matmul(Net()),
         "reduce mean": lambda: _mean(Net()),
         "exporter's flatten, open batch, softmax": lambda: _exporters_flatten(Net()),
+        "softmax, identity": lambda: _softmax_then("Identity"),
+        "softmax, dropout": lambda: _softmax_then("Dropout"),
+        "depthwise auto same upper of 2x2": lambda: _after_conv(
+            lambda n, x: n.conv(x, 4, 1, 3, group=4, auto_pad="SAME_UPPER"), size=2
+        ),
+        "average pool auto same, padding counted": lambda: _after_conv(
+            lambda n, x: n.op(
+                "AveragePool",
+                x,
+                kernel_shape=[3, 3],
+                auto_pad="SAME_UPPER",
+                count_include_pad=1,
+            )
+        ),
         "identity and dropout": lambda: _after_conv(
             lambda n, x: n.op("Dropout", n.op("Identity", x))
         ),
         "old opset": _old,
     }
+
+
+def _softmax_then(last: str) -> Any:
+    net = Net()
+    logits = head(net, net.conv("input", 4, 3, 3), 4)
+    return net.model(net.op(last, net.op("Softmax", logits)))
 
 
 def _hard_swish() -> Any:
@@ -267,7 +287,7 @@ def run_good(name: str) -> dict[str, Any]:
         "spread": float(np.abs(reference).max()),
         "faults": tflite_file.buffer_faults(data),
         "same_bytes": data == onnx_to_tflite.convert(plain, name),
-        "operators": tflite_file.describe(data, name)["operators"],
+        "operators": tflite_file.describe(data, name).operators,
     }
 
 

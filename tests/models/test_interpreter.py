@@ -28,7 +28,7 @@ from pico_image.base.errors import UserError
 from pico_image.base.files import ROOT, sha256_file
 from pico_image.config.configuration import load
 from pico_image.config.schema import Place, Source, SourceFile
-from pico_image.models import convert, environment, stages
+from pico_image.models import convert, environment, pipeline
 
 LEFT_OUT = {"test", "site-packages", "dist-packages", "__pycache__", "idlelib", "tkinter"}
 
@@ -102,19 +102,19 @@ def test_its_environment_is_made_with_the_downloaded_one(newer: pytest.MonkeyPat
 
 
 def test_without_it_the_image_has_no_npu_models_and_says_why(
-    newer: pytest.MonkeyPatch, packed: Path, job: stages.Plan
+    newer: pytest.MonkeyPatch, packed: Path, job: pipeline.Plan
 ) -> None:
     newer.setattr(environment, "python_source", lambda: _source(packed, "http://127.0.0.1:1/"))
     told = io.StringIO()
     console = Console(stream=told)
-    assert convert._wants_npu(console, job, None) is False
+    assert convert.wants_npu(console, job.spec, None) is False
     assert "gets no .rknn: rknn-toolkit2 has no build for Python" in told.getvalue()
     assert "could not download cpython 9" in told.getvalue()
     with pytest.raises(UserError, match="127.0.0.1: ") as caught:
-        convert._wants_npu(console, job, True)
+        convert.wants_npu(console, job.spec, True)
     assert "PYTHON=python3.12 ./inv" in (caught.value.hint or "")
     with pytest.raises(UserError, match="downloads are off"):
-        convert._wants_npu(Console(offline=True), job, True)
+        convert.wants_npu(Console(offline=True), job.spec, True)
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])

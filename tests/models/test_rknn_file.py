@@ -14,8 +14,7 @@ import pytest
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.config.configuration import Config
-from pico_image.models import gate, inspection
-from pico_image.models.worker import rknn_file
+from pico_image.models import convert, rknn_file, user_files
 
 
 def trailer(**changes: Any) -> dict[str, Any]:
@@ -63,14 +62,12 @@ def test_facts_of_a_file(tmp_path: Path) -> None:
     custom = b'{"pico_image":1,"model":"mine"}\0'
     path = write(tmp_path / "m.rknn", trailer(), custom=custom)
     facts = rknn_file.describe(rknn_file.read(path))
-    assert facts["platforms"] == ["rv1103"]
-    assert facts["toolkit"] == "2.3.2"
-    assert facts["inputs"] == [
-        {"name": "input", "shape": [1, 3, 224, 224], "type": "int8", "quantization": "int8"}
-    ]
-    assert facts["outputs"][0]["shape"] == [1, 1000]
-    assert facts["payload_sha256"] == hashlib.sha256(b"commands and weights").hexdigest()
-    assert facts["custom"] == {"pico_image": 1, "model": "mine"}
+    assert facts.platforms == ["rv1103"]
+    assert facts.toolkit == "2.3.2"
+    assert facts.inputs == [rknn_file.Tensor("input", [1, 3, 224, 224], "int8", "int8")]
+    assert facts.outputs[0].shape == [1, 1000]
+    assert facts.payload_sha256 == hashlib.sha256(b"commands and weights").hexdigest()
+    assert facts.custom == {"pico_image": 1, "model": "mine"}
 
 
 def test_the_payload_hash_sees_the_payload_and_nothing_else(tmp_path: Path) -> None:
@@ -133,7 +130,7 @@ def test_what_the_board_cannot_run_is_refused(
     data, container, reason = REFUSED[name]
     path = write(tmp_path / "m.rknn", data, container=container)
     with pytest.raises(UserError) as caught:
-        inspection.inspect_model(console, config, path)
+        user_files.inspect_model(console, config, path)
     assert reason in caught.value.message
     assert str(path) in caught.value.message
 
@@ -144,7 +141,8 @@ def test_what_the_board_runs_is_taken(
     tmp_path: Path, config: Config, console: Console, platform: str, toolkit: str
 ) -> None:
     path = write(tmp_path / "m.rknn", trailer(target_platform=[platform], version=toolkit))
-    assert inspection.inspect_model(console, config, path)["toolkit"] == toolkit
+    assert rknn_file.read(path).toolkit == toolkit
+    user_files.inspect_model(console, config, path)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +159,7 @@ def test_other_files_are_named_for_what_they_are(
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(UserError) as caught:
-        inspection.inspect_model(console, config, path)
+        user_files.inspect_model(console, config, path)
     assert caught.match(message)
 
 
@@ -174,25 +172,25 @@ def with_versions(config: Config, **versions: str) -> Config:
 
 
 def test_the_shipped_versions_match(config: Config) -> None:
-    found = gate.check(config)
+    found = convert.check_versions(config)
     assert found["rknn-toolkit2"] == found["rknn-runtime"] == "2.3.2"
 
 
 def test_a_toolkit_newer_than_the_runtime_is_refused(config: Config) -> None:
     with pytest.raises(UserError) as caught:
-        gate.check(with_versions(config, **{"rknn-runtime": "1.6.0"}))
+        convert.check_versions(with_versions(config, **{"rknn-runtime": "1.6.0"}))
     assert "2.3.2" in caught.value.message and "1.6.0" in caught.value.message
     assert caught.value.hint is not None and "rknn-toolkit2 to 1.6.0" in caught.value.hint
 
 
 def test_a_lock_that_installs_another_toolkit_is_refused(config: Config) -> None:
     with pytest.raises(UserError, match=r"requirements/rknn\.txt installs"):
-        gate.check(with_versions(config, **{"rknn-toolkit2": "2.3.0"}))
+        convert.check_versions(with_versions(config, **{"rknn-toolkit2": "2.3.0"}))
 
 
 def test_a_driver_that_is_too_old_is_refused(config: Config) -> None:
     with pytest.raises(UserError, match="driver 0.1.9"):
-        gate.check(with_versions(config, **{"rknpu-driver": "0.1.9"}))
+        convert.check_versions(with_versions(config, **{"rknpu-driver": "0.1.9"}))
 
 
 def test_versions_compare_as_numbers() -> None:

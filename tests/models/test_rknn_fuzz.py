@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pico_image.base.errors import UserError
-from pico_image.models.worker import rknn_file
+from pico_image.models import rknn_file
 from tests.support import rknn_writer
 
 #: A fixed budget, the same examples in every run.

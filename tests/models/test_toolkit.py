@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pico_image.models import stages
+from pico_image.models import pipeline
 
 Inside = Callable[..., Any]
 
@@ -47,13 +47,13 @@ def test_a_small_network_comes_out_as_build_makes_it(
 
 @pytest.mark.slow
 def test_the_real_network_comes_out_as_build_makes_it(
-    inside_rknn: Inside, found: stages.Stages
+    inside_rknn: Inside, found: pipeline.Stages
 ) -> None:
     answer = inside_rknn(
         "toolkit_cases",
         "both_routes",
-        model=str(found.base / "model.onnx"),
-        calibration=str(found.base / "calibration"),
+        model=str(found.prepared / "model.onnx"),
+        calibration=str(found.prepared / "calibration"),
         count=10,
         algorithm="normal",
         asked=["ours", "build"],

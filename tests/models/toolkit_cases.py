@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pico_image.models.worker import measured_scales, rknn_file, toolkit, torch_stand_in
+from pico_image.models import rknn_file
+from pico_image.models.worker import toolkit
+from pico_image.models.worker.jobs import Input, Resize, RknnOptions
 
-CARD = {"mean": [127.0] * 3, "std": [128.0] * 3}
+CUSTOM = '{"pico_image":1}'
 
 
 def photographs(folder: str, size: int, count: int) -> None:
@@ -30,7 +33,7 @@ def both_routes(
     model: str, calibration: str, count: int, algorithm: str, asked: list[str]
 ) -> dict[str, Any]:
     """Payload, answers and custom string of our route and of ``build``, and our scales."""
-    torch_stand_in.install()
+    toolkit.install_torch()
     from rknn.api import RKNN
 
     images = sorted(Path(calibration).glob("*.png"))[:count]
@@ -39,8 +42,12 @@ def both_routes(
     os.chdir(work)
     shutil.copyfile(model, "model.onnx")
     found: dict[str, Any] = {}
-    toolkit.quantise(CARD, algorithm, "rv1103", '{"pico_image":1}', images)
-    found["quantities"] = toolkit.quantities(Path(toolkit.RANGES), Path("model.onnx"))
+    height, width = pixels[0].shape[:2]
+    resize = Resize("stretch", 1.0)
+    card = Input(width, height, "RGB", [127.0] * 3, [128.0] * 3, resize)
+    toolkit.quantise(RknnOptions(card, algorithm, "rv1103", CUSTOM), images)
+    told = toolkit.quantities(Path(toolkit.RANGES), Path("model.onnx"))
+    found["quantities"] = asdict(told)
     answers = {}
     for way in asked:
         if way == "ours":
@@ -53,14 +60,14 @@ def both_routes(
             os.chdir(work)
             rknn = RKNN(verbose=False)
             rknn.config(
-                mean_values=[CARD["mean"]],
-                std_values=[CARD["std"]],
+                mean_values=[card.mean],
+                std_values=[card.std],
                 quant_img_RGB2BGR=False,
                 target_platform="rv1103",
                 quantized_dtype="w8a8",
                 quantized_method="channel",
                 quantized_algorithm=algorithm,
-                custom_string='{"pico_image":1}',
+                custom_string=CUSTOM,
             )
             toolkit.checked(rknn.load_onnx(model="model.onnx"), "load_onnx")
             status = rknn.build(do_quantization=True, dataset="calibration.txt")
@@ -70,11 +77,7 @@ def both_routes(
         toolkit.checked(rknn.init_runtime(), "init_runtime")
         answers[way] = toolkit.simulate(rknn, pixels)
         if way == "ours":
-            told = found["quantities"]
-            names = (told["input"]["name"], told["output"]["name"])
-            height, width = pixels[0].shape[:2]
-            card = {**CARD, "height": height, "width": width}
-            found["measured"] = measured_scales.measured(rknn, names, card, pixels)
+            found["measured"] = asdict(toolkit.measured(rknn, told, card, pixels))
         rknn.release()
         facts = rknn_file.read(file)
         found[way] = {"payload": facts.payload_sha256, "custom": facts.custom}

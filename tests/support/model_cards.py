@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pico_image.models.card import CARD, ModelCard
+from pico_image.models.papers import CARD, ModelCard
 from tests.support import rknn_writer, tflite_writer
 
 COLOURS = {"red": (230, 20, 40), "green": (30, 220, 60), "blue": (10, 40, 240)}

@@ -1,25 +1,18 @@
-"""Compare the logits of a converted model with those of the float one. (Worker code.)"""
+"""Compare the logits of a converted model with those of the float one."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from pico_image.models.worker.jobs import Agreement, Ranked
 from pico_image.models.worker.networks import Array
 
-#: With float logits this close the winner is a coin toss; such pictures are counted and told.
+#: With float logits this close the winner is a coin toss; such pictures are counted in the report.
 NEAR_TIE = 0.1
 
 
-def agreement(reference: Array, other: Array) -> dict[str, Any]:
-    """How well ``other`` (N, classes) agrees with ``reference``, both logits.
-
-    ``top1``: share of pictures with the same winner. ``top1_in_top5``: share whose float winner
-    is among the other's five best. ``top5_overlap``: mean share of common classes among the five
-    best. ``cosine``: of the logits, mean over the pictures; ``cosine_min`` the worst picture.
-    ``error_db``: signal to quantisation noise over all logits, 10 log10(sum x^2 / sum (x-y)^2).
-    """
+def agreement(reference: Array, other: Array) -> Agreement:
+    """How well ``other`` (N, classes) agrees with ``reference``, both logits."""
     best, best_other = reference.argsort(axis=1)[:, ::-1], other.argsort(axis=1)[:, ::-1]
     five = min(5, reference.shape[1])
     top5 = [set(row) for row in best[:, :five].tolist()]
@@ -28,20 +21,20 @@ def agreement(reference: Array, other: Array) -> dict[str, Any]:
     ordered = np.sort(reference, axis=1)
     noise = float(((reference - other).astype(np.float64) ** 2).sum())
     signal = float((reference.astype(np.float64) ** 2).sum())
-    return {
-        "pictures": len(reference),
-        "top1": float((best[:, 0] == best_other[:, 0]).mean()),
-        "top1_in_top5": float(
+    return Agreement(
+        pictures=len(reference),
+        top1=float((best[:, 0] == best_other[:, 0]).mean()),
+        top1_in_top5=float(
             np.mean([int(best[i, 0]) in top5_other[i] for i in range(len(reference))])
         ),
-        "top5_overlap": float(
+        top5_overlap=float(
             np.mean([len(a & b) / five for a, b in zip(top5, top5_other, strict=True)])
         ),
-        "cosine": float(cosine.mean()),
-        "cosine_min": float(cosine.min()),
-        "error_db": float(10 * np.log10(signal / noise)) if noise else None,
-        "near_ties": int((ordered[:, -1] - ordered[:, -2] < NEAR_TIE).sum()),
-    }
+        cosine=float(cosine.mean()),
+        cosine_min=float(cosine.min()),
+        error_db=float(10 * np.log10(signal / noise)) if noise else None,
+        near_ties=int((ordered[:, -1] - ordered[:, -2] < NEAR_TIE).sum()),
+    )
 
 
 def cosines(left: Array, right: Array) -> Array:
@@ -59,11 +52,11 @@ def probabilities(logits: Array) -> Array:
     return result
 
 
-def ranked(logits: Array) -> list[dict[str, Any]]:
+def ranked(logits: Array) -> list[Ranked]:
     """Of each picture (N, classes): the five best classes, best first, and the first's chance."""
     chances = probabilities(logits)
     rows = []
     for number, values in enumerate(logits):
         order = [int(index) for index in values.argsort()[::-1][:5]]
-        rows.append({"top5": order, "probability": float(chances[number, order[0]])})
+        rows.append(Ranked(order, float(chances[number, order[0]])))
     return rows

@@ -1,11 +1,15 @@
-"""Network architectures as ONNX graphs, batch norm folded, ending in logits. (Worker code.)
+"""Network architectures as ONNX graphs, batch norm folded, ending in logits.
 
-Shapes are NCHW. ``efficientnet_lite0`` takes published weights; see ``random_networks`` for those
-whose shape alone matters.
+Shapes are NCHW. ``efficientnet_lite0`` takes published weights. The others have seeded random
+weights, for work that depends on shape alone: instruction counts, plumbing and the share of the
+NPU's peak do not depend on what a network has learned. Whatever is made from them says RANDOM
+WEIGHTS.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +18,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from pico_image.base.errors import UserError
+from pico_image.models.worker.jobs import Input
 
 #: Fixed so that both converters read the same graph: rknn-toolkit2 2.3.2 knows 12 to 19.
 OPSET = 13
@@ -22,6 +27,17 @@ IR_VERSION = 8
 
 Array = np.ndarray[Any, Any]
 Weights = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A layer's numbers; ``tensorflow_padding`` puts the odd pixel of padding at the end."""
+
+    weight: Array
+    bias: Array | None
+    stride: int = 1
+    group: int = 1
+    tensorflow_padding: bool = True
 
 
 class Builder:
@@ -50,28 +66,18 @@ class Builder:
         self.tensors.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def conv(
-        self,
-        x: str,
-        name: str,
-        weight: Array,
-        bias: Array | None,
-        *,
-        stride: int = 1,
-        group: int = 1,
-        same: bool = True,
-    ) -> str:
-        """2-D convolution; ``same`` pads as TensorFlow does (the odd pixel at the end)."""
+    def conv(self, x: str, name: str, layer: Convolution) -> str:
+        """2-D convolution."""
+        weight, stride = layer.weight, layer.stride
         _, height, width = self.sizes[x]
         kernel = weight.shape[2]
-        if same:
-            rows, columns = _same(height, kernel, stride), _same(width, kernel, stride)
-            pads = [rows[0], columns[0], rows[1], columns[1]]
+        if layer.tensorflow_padding:
+            pads = same_pads((height, width), [kernel] * 2, [stride] * 2)
         else:  # as PyTorch does: the same on both sides
             pads = [kernel // 2] * 4
         inputs = [x, self._tensor(f"{name}.weight", weight)]
-        if bias is not None:
-            inputs.append(self._tensor(f"{name}.bias", bias))
+        if layer.bias is not None:
+            inputs.append(self._tensor(f"{name}.bias", layer.bias))
         self.sizes[name] = (
             weight.shape[0],
             (height + pads[0] + pads[2] - kernel) // stride + 1,
@@ -84,7 +90,7 @@ class Builder:
             kernel_shape=[kernel, kernel],
             strides=[stride, stride],
             pads=pads,
-            group=group,
+            group=layer.group,
             dilations=[1, 1],
         )
 
@@ -153,14 +159,29 @@ def _evaluate(
     return result
 
 
-def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Padding before and after, TensorFlow's SAME: output = ceil(size / stride)."""
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
+def normalise(pixels: Array, card: Input) -> Array:
+    """(N, H, W, 3) uint8 -> float32, (pixel - mean) / std per channel."""
+    mean = np.asarray(card.mean, np.float32)
+    std = np.asarray(card.std, np.float32)
+    return ((pixels.astype(np.float32) - mean) / std).astype(np.float32)
 
 
-def _fold(weights: Weights, conv: str, norm: str) -> tuple[Array, Array]:
-    """A convolution's weight and bias with the batch norm after it folded in (epsilon 1e-3)."""
+def same_pads(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int] = (1, 1),
+) -> list[int]:
+    """Top, left, bottom, right of TensorFlow's SAME padding: output = ceil(size / stride)."""
+    totals = [
+        max((-(-size // stride) - 1) * stride + (window - 1) * dilation + 1 - size, 0)
+        for size, window, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True)
+    ]
+    return [*(total // 2 for total in totals), *(total - total // 2 for total in totals)]
+
+
+def _folded(weights: Weights, conv: str, norm: str, stride: int = 1) -> Convolution:
+    """A convolution with the batch norm after it folded in (epsilon 1e-3)."""
     try:
         scale = weights[f"{norm}.weight"].astype(np.float64) / np.sqrt(
             weights[f"{norm}.running_var"].astype(np.float64) + 1e-3
@@ -172,7 +193,7 @@ def _fold(weights: Weights, conv: str, norm: str) -> tuple[Array, Array]:
             f"the weights have no tensor {error}, which EfficientNet-Lite0 needs",
             hint="the file holds another network's weights",
         ) from error
-    return weight.astype(np.float32), bias.astype(np.float32)
+    return Convolution(weight.astype(np.float32), bias.astype(np.float32), stride)
 
 
 #: EfficientNet-Lite0's stages: repeats, kernel, stride, expansion, output channels. The same
@@ -195,7 +216,7 @@ def efficientnet_lite0(weights: Weights) -> onnx.ModelProto:
     Raises UserError when the tensors are another network's.
     """
     net = Builder("efficientnet-lite0", (1, 3, 224, 224))
-    x = net.clip6(net.conv("input", "stem", *_fold(weights, "_conv_stem", "_bn0"), stride=2))
+    x = net.clip6(net.conv("input", "stem", _folded(weights, "_conv_stem", "_bn0", stride=2)))
     block = 0
     for repeats, _kernel, first_stride, expansion, _channels in LITE0_STAGES:
         for repeat in range(repeats):
@@ -203,16 +224,113 @@ def efficientnet_lite0(weights: Weights) -> onnx.ModelProto:
             stride = first_stride if repeat == 0 else 1
             entry = x
             if expansion != 1:
-                expand = _fold(weights, f"{prefix}._expand_conv", f"{prefix}._bn0")
-                x = net.clip6(net.conv(x, f"{name}.expand", *expand))
-            depthwise = _fold(weights, f"{prefix}._depthwise_conv", f"{prefix}._bn1")
-            group = depthwise[0].shape[0]
-            x = net.clip6(net.conv(x, f"{name}.depthwise", *depthwise, stride=stride, group=group))
-            project = _fold(weights, f"{prefix}._project_conv", f"{prefix}._bn2")
-            x = net.conv(x, f"{name}.project", *project)
+                expand = _folded(weights, f"{prefix}._expand_conv", f"{prefix}._bn0")
+                x = net.clip6(net.conv(x, f"{name}.expand", expand))
+            depthwise = _folded(weights, f"{prefix}._depthwise_conv", f"{prefix}._bn1", stride)
+            depthwise = replace(depthwise, group=len(depthwise.weight))
+            x = net.clip6(net.conv(x, f"{name}.depthwise", depthwise))
+            project = _folded(weights, f"{prefix}._project_conv", f"{prefix}._bn2")
+            x = net.conv(x, f"{name}.project", project)
             if stride == 1 and net.sizes[entry] == net.sizes[x]:
                 x = net.add(x, entry, f"{name}.add")
             block += 1
-    x = net.clip6(net.conv(x, "head", *_fold(weights, "_conv_head", "_bn1")))
+    x = net.clip6(net.conv(x, "head", _folded(weights, "_conv_head", "_bn1")))
     net.classifier(x, weights["_fc.weight"], weights["_fc.bias"])
     return net.model(1000)
+
+
+#: MobileNetV2 1.0 (Sandler et al. 2018, table 2): expansion, channels, repeats, stride.
+MOBILENET_V2_STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+RANDOM_NOTE = "RANDOM WEIGHTS: same shapes and cost as the named network, no knowledge"
+
+
+def mobilenet_v2(sample: Array, seed: int) -> onnx.ModelProto:
+    """MobileNetV2 1.0 224 with seeded random weights: its shapes and cost, none of its knowledge.
+
+    ``sample`` (N, 3, 224, 224) float32 is normalised input that the layers are scaled on.
+    """
+    rng = np.random.default_rng(seed)
+    net = Builder("mobilenet-v2-random", (1, 3, 224, 224), sample)
+    x = net.clip6(_random_conv(net, rng, "input", "stem", RandomLayer(32, 3, stride=2)))
+    block = 0
+    for expansion, channels, repeats, first_stride in MOBILENET_V2_STAGES:
+        for repeat in range(repeats):
+            name, entry = f"block{block}", x
+            stride = first_stride if repeat == 0 else 1
+            hidden = net.sizes[x][0] * expansion
+            if expansion != 1:
+                x = net.clip6(_random_conv(net, rng, x, f"{name}.expand", RandomLayer(hidden, 1)))
+            depthwise = RandomLayer(hidden, 3, stride, depthwise=True)
+            x = net.clip6(_random_conv(net, rng, x, f"{name}.depthwise", depthwise))
+            x = _random_conv(net, rng, x, f"{name}.project", RandomLayer(channels, 1))
+            if stride == 1 and net.sizes[entry] == net.sizes[x]:
+                x = net.add(x, entry, f"{name}.add")
+            # Later blocks read this one's output only; all kept, the sample took 2.1 GB.
+            net.values = {x: net.values[x]}
+            block += 1
+    x = net.clip6(_random_conv(net, rng, x, "head", RandomLayer(1280, 1)))
+    return _random_end(net, x, rng)
+
+
+def dense_control(sample: Array, seed: int) -> onnx.ModelProto:
+    """A plain stack of 3x3 convolutions, no depthwise layer: what the NPU is built for.
+
+    Widths are multiples of 32, so that no channel lane of the NPU idles.
+    """
+    rng = np.random.default_rng(seed)
+    net = Builder("dense-control", (1, 3, 224, 224), sample)
+    x = net.relu(_random_conv(net, rng, "input", "conv0", RandomLayer(32, 3, stride=2)))
+    layers = ((64, 2), (64, 1), (96, 2), (96, 1), (128, 2), (128, 1), (192, 2), (192, 1))
+    for number, (channels, stride) in enumerate(layers, start=1):
+        x = net.relu(_random_conv(net, rng, x, f"conv{number}", RandomLayer(channels, 3, stride)))
+    return _random_end(net, x, rng)
+
+
+def _random_end(net: Builder, x: str, rng: np.random.Generator) -> onnx.ModelProto:
+    inputs = net.sizes[x][0]
+    weight = (rng.standard_normal((1000, inputs)) * 4 / np.sqrt(inputs)).astype(np.float32)
+    net.classifier(x, weight, np.zeros(1000, np.float32))
+    return net.model(1000, RANDOM_NOTE)
+
+
+@dataclass(frozen=True)
+class RandomLayer:
+    """The shape of a convolution with random weights."""
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    depthwise: bool = False
+
+
+def _random_conv(
+    net: Builder, rng: np.random.Generator, x: str, name: str, layer: RandomLayer
+) -> str:
+    """A convolution with He-initialised weights, normalised on the sample per channel.
+
+    Without the normalisation 50 random layers saturate or die and every quantiser's
+    figures become meaningless.
+    """
+    inputs = net.sizes[x][0]
+    group = inputs if layer.depthwise else 1
+    shape = (layer.channels, inputs // group, layer.kernel, layer.kernel)
+    weight = rng.standard_normal(shape) * np.sqrt(2.0 / np.prod(shape[1:]))
+    weight = weight.astype(np.float32)
+    place = len(net.nodes), len(net.tensors)
+    trial = Convolution(weight, None, layer.stride, group, tensorflow_padding=False)
+    net.conv(x, name, trial)
+    response = net.values.pop(name).astype(np.float64)
+    mean, std = response.mean((0, 2, 3)), response.std((0, 2, 3)) + 1e-3
+    del net.nodes[place[0] :], net.tensors[place[1] :]
+    gain, shift = rng.uniform(0.8, 1.2, layer.channels), rng.normal(0.0, 0.3, layer.channels)
+    weight = (weight * (gain / std)[:, None, None, None]).astype(np.float32)
+    bias = (shift - mean * gain / std).astype(np.float32)
+    return net.conv(x, name, replace(trial, weight=weight, bias=bias))

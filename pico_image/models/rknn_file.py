@@ -31,6 +31,16 @@ CUSTOM_MARK = b'{"pico_image":'
 
 
 @dataclass(frozen=True)
+class Tensor:
+    """An input or output: ``shape`` is NCHW."""
+
+    name: str
+    shape: list[int]
+    type: str
+    quantization: str
+
+
+@dataclass(frozen=True)
 class RknnFile:
     """The public facts of one file."""
 
@@ -43,16 +53,16 @@ class RknnFile:
 
     @property
     def platforms(self) -> list[str]:
-        found = self.trailer.get("target_platform", [])
-        return [str(found)] if isinstance(found, str) else [str(name) for name in found]
+        platforms = self.trailer.get("target_platform", [])
+        return [platforms] if isinstance(platforms, str) else [str(name) for name in platforms]
 
     @property
     def toolkit(self) -> str:
         return str(self.trailer.get("version", "")).split(" ")[0].split("(")[0]
 
-    def tensors(self, kind: str) -> list[dict[str, Any]]:
-        """Inputs (``kind`` "input") or outputs: name, shape (NCHW), type, quantisation."""
-        found = []
+    def tensors(self, kind: str) -> list[Tensor]:
+        """The inputs (``kind`` "input") or outputs."""
+        tensors = []
         graph = self.trailer.get("graph", [])
         by_id = {
             item.get("tensor_id", number): item
@@ -63,15 +73,15 @@ class RknnFile:
                 continue
             tensor = by_id.get(edge.get("right_tensor_id"), {})
             dtype = tensor.get("dtype", {})
-            found.append(
-                {
-                    "name": tensor.get("url", ""),
-                    "shape": [int(size) for size in tensor.get("size", [])],
-                    "type": dtype.get("vx_type", "?"),
-                    "quantization": dtype.get("qnt_type", ""),
-                }
+            tensors.append(
+                Tensor(
+                    name=tensor.get("url", ""),
+                    shape=[int(size) for size in tensor.get("size", [])],
+                    type=dtype.get("vx_type", "?"),
+                    quantization=dtype.get("qnt_type", ""),
+                )
             )
-        return found
+        return tensors
 
 
 def read(path: Path) -> RknnFile:
@@ -151,27 +161,41 @@ def _custom(data: bytes) -> dict[str, Any] | None:
     return facts if isinstance(facts, dict) else None
 
 
-def describe(model: RknnFile) -> dict[str, Any]:
-    """The facts as plain data, for ``inspect-model``."""
-    return {
-        "kind": "rknn",
-        "bytes": model.size,
-        "container": f"{model.container:#x}",
-        "platforms": model.platforms,
-        "toolkit": model.toolkit,
-        "inputs": model.tensors("input"),
-        "outputs": model.tensors("output"),
-        "payload_sha256": model.payload_sha256,
-        "custom": model.custom,
-    }
+@dataclass(frozen=True)
+class RknnFacts:
+    """What ``inspect-model`` shows."""
+
+    kind: str
+    bytes: int
+    container: str
+    platforms: list[str]
+    toolkit: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    payload_sha256: str | None
+    custom: dict[str, Any] | None
 
 
-def refuse_unfit(model: RknnFile, *, runtime: str | None = None) -> None:
+def describe(model: RknnFile) -> RknnFacts:
+    return RknnFacts(
+        kind="rknn",
+        bytes=model.size,
+        container=f"{model.container:#x}",
+        platforms=model.platforms,
+        toolkit=model.toolkit,
+        inputs=model.tensors("input"),
+        outputs=model.tensors("output"),
+        payload_sha256=model.payload_sha256,
+        custom=model.custom,
+    )
+
+
+def refuse_unfit(model: RknnFile, *, runtime: str) -> None:
     """Raise UserError with the reason when the board cannot run the model.
 
-    ``runtime``: version of the runtime in the image; a model of a newer toolkit is refused.
+    ``runtime``: version of the runtime on the board; it reads no model of a newer toolkit.
     """
-    shown = ", ".join(model.platforms) or "no platform at all"
+    platforms = ", ".join(model.platforms) or "no platform at all"
     again = "convert it again with target_platform='rv1103'"
     if not set(model.platforms) & set(PLATFORMS):
         twin = (
@@ -180,7 +204,7 @@ def refuse_unfit(model: RknnFile, *, runtime: str | None = None) -> None:
             else ""
         )
         raise UserError(
-            f"{model.path} is made for {shown}{twin}; the board is an {' or '.join(PLATFORMS)}",
+            f"{model.path} is made for {platforms}{twin}; the board is an {' or '.join(PLATFORMS)}",
             hint=again,
         )
     if model.container != MINI_CONTAINER:
@@ -194,17 +218,17 @@ def refuse_unfit(model: RknnFile, *, runtime: str | None = None) -> None:
         if len(tensors) != 1:
             raise UserError(f"{model.path} has {len(tensors)} {kind}s; the runners take one")
         tensor = tensors[0]
-        if any(size <= 0 for size in tensor["shape"]) or not tensor["shape"]:
-            raise UserError(f"{model.path}: the {kind} {tensor['name']!r} has a dynamic shape")
-        if "float" in tensor["type"] and kind == "input":
+        if any(size <= 0 for size in tensor.shape) or not tensor.shape:
+            raise UserError(f"{model.path}: the {kind} {tensor.name!r} has a dynamic shape")
+        if "float" in tensor.type and kind == "input":
             raise UserError(
-                f"{model.path}: the input {tensor['name']!r} is {tensor['type']}; "
+                f"{model.path}: the input {tensor.name!r} is {tensor.type}; "
                 "the NPU of this chip computes in integers only",
                 hint="convert it with do_quantization=True",
             )
     if model.trailer.get("dynamic_input") or model.trailer.get("dynamic_shape"):
         raise UserError(f"{model.path} has dynamic shapes, which the mini runtime refuses")
-    if runtime is not None and version(model.toolkit) > version(runtime):
+    if version(model.toolkit) > version(runtime):
         raise UserError(
             f"{model.path} was made by toolkit {model.toolkit}, newer than the runtime {runtime} "
             "that would run it",

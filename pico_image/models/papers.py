@@ -1,0 +1,221 @@
+"""What lies beside the models for their readers: the model card, and the sidecar of the ``.rknn``.
+
+``model.json`` is read by the board's programs and for the papers of an image. ``model.rknn.json``
+says what a functional NPU needs beyond the ``.rknn``'s public trailer:
+
+    {"schema": 1, "model": NAME, "platform": "rv1103", "toolkit": "2.3.2",
+     "rknn_sha256": ..., "payload_sha256": ..., "labels_sha256": ...,
+     "tolerance_steps": 8,
+     "input":  {"name", "shape": [1, 3, H, W], "type": "int8", "scale", "zero_point",
+                "layout": "NCHW", "mean": [3], "std": [3]},
+     "output": {"name", "shape": [1, classes], "type": "int8", "scale", "zero_point"},
+     "golden": [{"name", "input": "golden/NAME.u8", "output": "golden/NAME.i8", "top1",
+                 "lead_steps"}]}
+
+Scales and zero points are the toolkit's own (``quantization.cfg`` of hybrid step 1), the ones
+that ``rknn_query`` reports on a board: real = (q - zero_point) * scale. The input's belong to
+(pixel - mean) / std. A golden input is H * W * 3 raw uint8, NHWC, RGB; its output is ``classes``
+raw int8, the simulator's answer before dequantisation. TFLite's int8 weights are symmetric, the
+toolkit's are not, so an int8 TFLite model agrees with them not bit for bit but within
+``tolerance_steps`` of the output (4 measured on EfficientNet-Lite0), a cosine >= 0.99, and in the
+first class wherever the golden answer leads by more than twice that; ``lead_steps`` of each golden
+vector says by how much it does.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from pico_image.base.errors import UserError
+from pico_image.base.files import sha256_file
+from pico_image.config.schema import Model, ModelInput
+from pico_image.models import rknn_file
+from pico_image.models.worker.jobs import Golden, GoldenVector, Quantity, RknnScores, read_json
+
+#: Of the card; what app/common/card.c reads.
+SCHEMA = 1
+SIDECAR_SCHEMA = 1
+#: Largest difference of an int8 TFLite model from a golden answer, in steps of the output.
+TOLERANCE_STEPS = 8
+Kind = Literal["fp32", "int8", "npu"]
+FILES: dict[Kind, str] = {"fp32": "fp32.tflite", "int8": "int8.tflite", "npu": "model.rknn"}
+SIDECAR = "model.rknn.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardFile:
+    """One converted model: a file beside the card."""
+
+    path: str
+    sha256: str
+    bytes: int
+    sidecar: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardImage:
+    """A photograph that ships with the model; ``read_card`` adds ``sha256``, no file has it."""
+
+    path: str
+    title: str
+    top1: list[int]
+    licence: str
+    credit: str = ""
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """All of ``model.json``, in the order of the file."""
+
+    schema: int
+    name: str
+    title: str
+    random_weights: bool = False
+    input: ModelInput
+    classes: int
+    softmax: bool
+    macs: int
+    macs_source: str
+    labels: str
+    licence: str
+    source: str
+    files: dict[Kind, CardFile]
+    images: list[CardImage]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each converted model."""
+        return {kind: file.bytes for kind, file in self.files.items()}
+
+    def plain(self) -> dict[str, Any]:
+        """The card as JSON has it."""
+        card: dict[str, Any] = CARD.dump_python(self, mode="json", exclude_none=True)
+        return card
+
+
+CARD = TypeAdapter(ModelCard)
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of a converted model. Raises UserError for a folder that is none."""
+    path = folder / "model.json"
+    again = "convert the model again: invoke convert-models"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(data, dict) and data.get("schema", SCHEMA) != SCHEMA:
+            raise UserError(
+                f"{path} has schema {data['schema']}; the board's programs read {SCHEMA}",
+                hint=again,
+            )
+        card = CARD.validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path} is no model card: {where}: {first['msg']}", hint=again) from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no model card: {error}", hint=again) from error
+    images = [
+        replace(image, sha256=sha256_file(folder / image.path))
+        if (folder / image.path).is_file()
+        else image
+        for image in card.images
+    ]
+    return replace(card, images=images)
+
+
+def write_card(model: Model, folder: Path) -> None:
+    """Write ``model.json`` for the models that lie in ``folder``."""
+    files: dict[Kind, CardFile] = {}
+    for kind, name in FILES.items():
+        path = folder / name
+        if path.is_file():
+            files[kind] = CardFile(
+                path=name,
+                sha256=sha256_file(path),
+                bytes=path.stat().st_size,
+                sidecar=SIDECAR if kind == "npu" else None,
+            )
+    card = ModelCard(
+        schema=SCHEMA,
+        name=model.name,
+        title=model.title,
+        random_weights=model.random_weights,
+        input=model.input,
+        classes=model.classes,
+        softmax=model.softmax,
+        macs=model.macs,
+        macs_source=model.macs_source,
+        labels="labels.txt",
+        licence=model.licence,
+        source=_origin(model),
+        files=files,
+        images=[
+            CardImage(
+                path=f"images/{image.file_name}",
+                title=image.title,
+                top1=image.top1,
+                licence=image.licence,
+                credit=image.credit,
+            )
+            for image in model.images
+        ],
+    )
+    write(folder / "model.json", card.plain())
+
+
+def _origin(model: Model) -> str:
+    if model.weights.file is not None:
+        return f"the user's file {Path(model.weights.file).name}"
+    return model.source or "seeded random weights"
+
+
+def write_sidecar(model: Model, rknn: Path, golden: Path, folder: Path) -> None:
+    """Write ``model.rknn.json`` beside the files that lie in ``folder``.
+
+    ``rknn`` and ``golden`` are the folders of those stages.
+    """
+    facts = rknn_file.read(folder / FILES["npu"])
+    quantities = read_json(RknnScores, rknn / "rknn.json").quantities
+    vectors: list[GoldenVector] = read_json(Golden, golden / "golden.json").golden
+    write(
+        folder / SIDECAR,
+        {
+            "schema": SIDECAR_SCHEMA,
+            "model": model.name,
+            "platform": facts.platforms[0],
+            "toolkit": facts.toolkit,
+            "rknn_sha256": sha256_file(facts.path),
+            "payload_sha256": facts.payload_sha256,
+            "labels_sha256": sha256_file(folder / "labels.txt"),
+            "tolerance_steps": TOLERANCE_STEPS,
+            "input": {
+                **_tensor(facts.tensors("input")[0], quantities.input),
+                "layout": "NCHW",
+                "mean": model.input.mean,
+                "std": model.input.std,
+            },
+            "output": _tensor(facts.tensors("output")[0], quantities.output),
+            "golden": [vars(vector) for vector in vectors],
+        },
+    )
+
+
+def _tensor(tensor: rknn_file.Tensor, quantity: Quantity) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "shape": tensor.shape,
+        "type": tensor.type,
+        "scale": quantity.scale,
+        "zero_point": quantity.zero_point,
+    }
+
+
+def write(path: Path, data: object) -> None:
+    """Write JSON as every paper of a model has it."""
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
