@@ -1,9 +1,8 @@
-"""Put newly converted models and rebuilt programs on a running board, with a way back.
+"""Put newly converted models and rebuilt programs on a running board, and undo that.
 
-Files arrive in a staging folder on the same file system, are verified there, and are renamed
-into place one by one while a hard link keeps the file that was: at no moment is a file half
-there, and a connection that is lost leaves at worst some files new and some old, all of them
-whole, which ``undo`` puts back.
+Files arrive in a staging folder on the same file system and are verified there. Then they are
+renamed into place one by one, while hard links keep the old files. No file is ever incomplete; a
+lost connection leaves at worst some files new and some old, and ``undo`` restores the old ones.
 """
 
 from __future__ import annotations

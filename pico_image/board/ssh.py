@@ -31,7 +31,7 @@ NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._:%-]*[A-Za-z0-9])?")
 
 
 class Unreachable(UserError):
-    """The board could not be reached, or not entered. ``lost``: it had been before."""
+    """No connection or no login. ``lost``: an earlier command on the connection succeeded."""
 
     def __init__(self, message: str, *, hint: str | None = None, lost: bool = False) -> None:
         super().__init__(message, hint=hint)
@@ -253,8 +253,8 @@ class Connection:
 _MEANINGS: Sequence[tuple[str, str, str]] = (
     (
         r"REMOTE HOST IDENTIFICATION|Host key verification failed|host key .*changed",
-        "{host} is not the board that answered to this name before: its host key changed",
-        "a card that was flashed anew has a new key, and two boards can answer to one name (give "
+        "{host} is not the board that had this name before: its host key changed",
+        "a newly flashed card has a new key, and two boards can have one name (give "
         "its address instead). If it is the right board: {forget}",
     ),
     (
@@ -270,7 +270,7 @@ _MEANINGS: Sequence[tuple[str, str, str]] = (
     ),
     (
         r"Permission denied|Too many authentication failures",
-        "{target} does not let us in: no key fits",
+        "{target} refuses the login: no key fits",
         "the image must have been built with --ssh-key PUBLIC_KEY, and --identity must name its "
         "private half (or an agent hold it)",
     ),
@@ -282,12 +282,12 @@ _MEANINGS: Sequence[tuple[str, str, str]] = (
     (
         r"closed by|reset by|Broken pipe|connection ended|not responding|lost connection",
         "the connection to {target} was lost",
-        "is the board still on, or not yet through with booting? Then try again",
+        "is the board still on? It may not have finished booting; try again",
     ),
     (
         r"timed out|No route to host|Network is unreachable",
         "{target} does not answer",
-        "is the board on, through with booting, and on this network? Over USB it is 172.32.0.93",
+        "is the board on, has it booted, and is it on this network? Over USB it is 172.32.0.93",
     ),
 )
 

@@ -1,7 +1,7 @@
-"""Makes benchmark results for tests. SYNTHETIC: no board, no emulator and no NPU was involved.
+"""Make benchmark results for tests. SYNTHETIC: no board, no emulator and no NPU was involved.
 
-The fields are those of app/bench/result.c. Times are random numbers round a centre that each
-test chooses; a page made of them is for looking at the page, never at the figures.
+The fields are those of app/bench/result.c. Times are random numbers around a centre that each test
+chooses; such a page shows what a page looks like, its figures are meaningless.
 """
 
 from __future__ import annotations
