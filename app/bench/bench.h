@@ -3,7 +3,7 @@
  * A round runs each configuration (model, engine, precision) once; rounds follow each other, so
  * that a slow drift of clock or temperature hits all configurations alike. Every configuration
  * of a round is a process of its own: two models do not fit into 64 MB beside each other, and
- * loading is measured afresh each time.
+ * loading is measured anew each time.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -96,11 +96,11 @@ int bench_measure(struct bench *bench, struct pico_error *error);
 int bench_collect(struct bench *bench, const struct bench_model *model, struct bench_config *config,
                   const cJSON *result, struct pico_error *error);
 
-/* governor.c: ask for full speed while measuring; put back what was. */
+/* governor.c: full speed while measuring, then the previous governor. */
 void bench_governor_raise(struct bench *bench);
 void bench_governor_restore(struct bench *bench);
 
-/* compare.c: figures that need two configurations. NaN when they cannot be told. */
+/* compare.c: figures that need two configurations. NaN when unknown. */
 struct bench_comparison {
     double speedup_inference, speedup_total; /* ratio of the medians, b slower: above 1 */
     double cosine;                           /* of the scores */
@@ -115,8 +115,8 @@ double bench_gops(const struct bench_model *model, const struct bench_picture *p
  * the CPU, a simulator, an unknown clock. */
 double bench_npu_share(const struct bench *bench, const struct bench_model *model,
                        const struct bench_config *config, const struct bench_picture *picture);
-/* Statistics that the samples do not carry, wrong classes, changed clocks: into warnings and
- * failures. */
+/* Add warnings and failures: statistics that the samples do not support, wrong classes, changed
+ * clocks. */
 void bench_judge(struct bench *bench);
 
 /* table.c, result.c */

@@ -18,13 +18,13 @@ enum { OUTPUT_LIMIT = 32 << 20 };
 static void run_in_child(char *const *arguments, pid_t parent, const int out[2], const int err[2]) {
     /* An ignored SIGPIPE would be inherited. */
     signal(SIGPIPE, SIG_DFL);
-    /* When npu-bench is killed, the next one must not measure beside a runner that goes on. */
+    /* When npu-bench is killed, its runner must not go on beside the next benchmark. */
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(127);
     /* RKNN_LOG_LEVEL makes the vendor's library submit each operator alone and print to stdout. */
     unsetenv("RKNN_LOG_LEVEL");
-    /* Without memory the kernel shall end the runner: a login shell was seen to go first. */
+    /* Out of memory, the kernel must kill the runner first: it was seen to kill a login shell. */
     int handle = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (handle >= 0) {
         (void)!write(handle, "1000", 4);
@@ -54,7 +54,7 @@ static int add_output(struct child_output *output, size_t *capacity, const char 
     return 0;
 }
 
-/* Standard error in lines: repeated on ours, and the one that explains a failure kept. */
+/* Standard error by lines: copied to ours, and the line that explains a failure is kept. */
 struct complaint {
     char line[400];
     size_t length;

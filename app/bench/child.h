@@ -15,7 +15,7 @@ struct child_output {
 
 /* Run `arguments` (NULL-terminated, the first one is the program's path) to its end. Standard
  * error goes through to ours. PICO_FAILED when it cannot be started; how it ended is in `output`.
- * PICO_INTERRUPTED when we were told to stop: the child is then told too, and waited for. */
+ * PICO_INTERRUPTED when we were asked to stop: the child is then stopped and waited for. */
 int child_run(char *const *arguments, struct child_output *output, struct pico_error *error);
 void child_output_free(struct child_output *output);
 

@@ -78,7 +78,7 @@ static int collect_picture(const struct bench_config *config, struct bench_pictu
     const cJSON *failed = pico_json_find(json, "failed");
     picture->failed += cJSON_IsNumber(failed) ? failed->valueint : 0;
     const cJSON *correct = pico_json_find(json, "correct");
-    /* Once wrong stays wrong: a right answer in a later round does not make it good. */
+    /* Once wrong stays wrong, whatever a later round answers. */
     if (cJSON_IsBool(correct) && picture->correct != 0)
         picture->correct = cJSON_IsTrue(correct);
     const cJSON *top = pico_json_find(json, "top");
@@ -122,7 +122,7 @@ int bench_collect(struct bench *bench, const struct bench_model *model, struct b
     cJSON_Delete(config->facts);
     config->facts = cJSON_Duplicate(pico_json_find(result, "engine"), true);
     cJSON_ArrayForEach(item, pico_json_find(result, "warnings")) {
-        /* How many samples and how much they vary is judged here, over all rounds. */
+        /* bench_judge() looks at the number of samples and their variation over all rounds. */
         if (cJSON_IsString(item) && strstr(item->valuestring, "p99") == NULL &&
             strstr(item->valuestring, "CV above") == NULL)
             pico_note(&bench->warnings, "%s %s: %s", model->card.name, config->title,

@@ -1,4 +1,4 @@
-/* Judgements: what differs between configurations, and what must not be believed. */
+/* Compare configurations, and find results that must not be trusted. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -53,7 +53,7 @@ void bench_compare(const struct bench *bench, const struct bench_config *a,
     result->top5_shared = shared_of_five(x->top, y->top);
     if (x->logits != NULL && y->logits != NULL && x->classes == y->classes)
         result->cosine = pico_cosine(x->logits, y->logits, (size_t)x->classes);
-    /* A ratio of times that an emulator or simulator made up says nothing. */
+    /* A ratio of emulated or simulated times means nothing. */
     if (bench->emulated || a->simulated || b->simulated)
         return;
     result->speedup_inference =
@@ -78,7 +78,7 @@ static void judge_picture(struct bench *bench, const struct bench_model *model,
     if (pico_stats_of(inference, &stats) != 0)
         return;
     if (stats.failed > 0)
-        pico_note(&bench->failures, "%s %s: %zu times are no numbers: the clock is broken",
+        pico_note(&bench->failures, "%s %s: %zu times are not valid numbers: the clock is broken",
                   model->card.name, config->title, stats.failed);
     /* Linear interpolation reaches the second-largest of 100 samples. */
     if (stats.n < 100)
@@ -88,7 +88,7 @@ static void judge_picture(struct bench *bench, const struct bench_model *model,
                   model->card.name, config->title, image->path, stats.cv * 100);
 }
 
-/* The larger of both states, NaN when neither tells. */
+/* The larger of both states, NaN when neither has it. */
 static double either(const struct bench *bench, const char *key) {
     return fmax(number_of(bench->before, key), number_of(bench->after, key));
 }
@@ -98,7 +98,7 @@ static void judge_system(struct bench *bench) {
     double after = number_of(bench->after, "cpu_mhz_measured");
 
     if (bench->governor_used[0] != '\0' && strcmp(bench->governor_used, "performance") != 0)
-        pico_note(&bench->warnings, "the CPU governor is \"%s\": the clock changes under way",
+        pico_note(&bench->warnings, "the CPU governor is \"%s\": the clock changes while measuring",
                   bench->governor_used);
     const cJSON *left = pico_json_find(bench->after, "governor");
     if (cJSON_IsString(left) && bench->governor_used[0] != '\0' &&
@@ -109,13 +109,13 @@ static void judge_system(struct bench *bench) {
         pico_note(&bench->warnings, "the CPU clock changed: %.0f MHz before, %.0f MHz after",
                   before, after);
     if (either(bench, "swap_used_kib") > 0)
-        pico_note(&bench->warnings, "swap is in use: times hold waiting for the card");
+        pico_note(&bench->warnings, "swap is in use: times include waiting for the card");
     if (cJSON_IsTrue(pico_json_find(bench->before, "rkipc_runs")) ||
         cJSON_IsTrue(pico_json_find(bench->after, "rkipc_runs")))
         pico_note(&bench->warnings,
                   "rkipc runs: it takes memory and NPU time (stop it with RkLunch-stop.sh)");
     if (either(bench, "temperature_celsius") > 85)
-        pico_note(&bench->warnings, "the chip has %.0f degrees Celsius: it may slow down",
+        pico_note(&bench->warnings, "the chip is at %.0f degrees Celsius: it may slow down",
                   either(bench, "temperature_celsius"));
 }
 

@@ -1,8 +1,8 @@
-/* Full speed while measuring, and what was found put back, whatever happens.
+/* Full speed while measuring, and the former governor restored whatever happens.
  *
- * A handler cannot do that: kill -9, the kernel without memory and a second Ctrl-C run none. So a
- * child waits for the other end of a pipe to close, which the kernel does for every process that
- * ends, and restores then. In the ordinary case it does the same when we close our end.
+ * A signal handler cannot do that: kill -9, the OOM killer and a second Ctrl-C run none. A child
+ * therefore waits for the other end of a pipe to close, which the kernel does for every process
+ * that ends, and then restores. In the ordinary case we close our end.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +30,7 @@ static bool set_governor(const char *name) {
 static void wait_and_restore(int pipe_end, const char *name) {
     char nothing;
 
-    /* Not with the rest of the terminal's or the connection's processes. */
+    /* Out of the reach of signals to the terminal's or the connection's processes. */
     setsid();
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_IGN);
@@ -45,7 +45,7 @@ static void wait_and_restore(int pipe_end, const char *name) {
     _exit(set_governor(name) ? 0 : 1);
 }
 
-/* False where there is no memory for a child: then only an ordinary end restores. */
+/* False without memory for a child: the governor is then restored only at an ordinary end. */
 static bool start_guard(struct bench *bench) {
     int ends[2];
 

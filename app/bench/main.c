@@ -27,7 +27,7 @@ static void find_programs(struct bench_options *options, char *folder, size_t si
     options->programs = slash == NULL ? "/usr/bin" : folder;
 }
 
-/* Two benchmarks at a time would measure each other. The lock ends with the process. */
+/* Two benchmarks at once would disturb each other. The lock ends with the process. */
 static int lock_output(const char *folder, struct pico_error *error) {
     char path[PATH_MAX];
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -114,7 +114,7 @@ static int report(struct bench *bench, struct pico_error *error) {
         return pico_fail(error, PICO_FAILED, "%s%s; result %s", bench->failures.text[0], others,
                          path);
     }
-    /* The last line is what invoke bench and the emulator wait for. */
+    /* invoke bench and the emulator wait for this line, the last one. */
     if (status == PICO_OK &&
         (fprintf(text, "npu-bench: result %s\n", path) < 0 || fflush(text) != 0 || ferror(text)))
         status = pico_fail(error, PICO_BAD_INPUT, "could not write to standard output");

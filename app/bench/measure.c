@@ -76,12 +76,12 @@ static void failed(struct bench *bench, const struct bench_model *model,
     pico_note(&bench->failures, "%s %s: %s", model->card.name, config->title, why);
 }
 
-/* Is there room for the program's own pages, the weights, and what a process takes beside them?
+/* Is there memory for the program's own pages, the weights, and the rest of a process?
  *
- * A lower bound: XNNPACK copies the weights, tensors come on top. Below it a run ends by the
- * kernel's hand, which then may take a shell or this program too (seen in QEMU at 6 and at 8 MB
- * left of 64), or lives on by reading the card again in every inference. The NPU's weights lie in
- * CMA, which npu-runner checks itself. */
+ * A lower bound: XNNPACK copies the weights, and tensors come on top. With less the kernel kills
+ * the run, and may kill a shell or this program too (seen in QEMU at 6 and at 8 MB free of 64), or
+ * the run reads the card again in every inference. The NPU's weights are in CMA, which npu-runner
+ * checks itself. */
 static bool enough_memory(const struct command *command, const struct bench_config *config,
                           char *why, size_t size) {
     enum { BESIDE_KIB = 2048 };
@@ -89,20 +89,19 @@ static bool enough_memory(const struct command *command, const struct bench_conf
     long available = pico_memory_kib("/proc/meminfo", "MemAvailable");
 
     if (available < 0 || stat(command->program, &program) != 0 || stat(command->model, &model) != 0)
-        return true; /* the runner tells what is missing */
+        return true; /* the runner reports what is missing */
     long long weights = strcmp(config->engine, "cpu") == 0 ? model.st_size : 0;
     long long least = ((long long)program.st_size + weights) / 1024 + BESIDE_KIB;
     if (available >= least)
         return true;
     snprintf(why, size,
-             "not enough memory: %s with its model takes %lld KiB at the least, %ld KiB are "
-             "available",
+             "not enough memory: %s with its model needs at least %lld KiB, %ld KiB are available",
              config->program, least, available);
     return false;
 }
 
-/* Run one configuration once. Only an interruption or our own trouble ends the benchmark: a
- * configuration that fails is told, left out of further rounds, and the others go on. */
+/* Run one configuration once. Only an interruption or a failure of our own ends the benchmark: a
+ * configuration that fails is reported and left out of further rounds, and the others go on. */
 static int run_config(struct bench *bench, const struct bench_model *model,
                       struct bench_config *config, struct pico_error *error) {
     struct child_output output;

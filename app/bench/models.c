@@ -11,7 +11,7 @@
 #include "bench.h"
 #include "child.h"
 
-/* What every model may be run as; the card says which of the files exist. */
+/* The configurations of a model; the card says which of the files exist. */
 static const struct {
     const char *engine, *precision, *title, *program;
 } kinds[BENCH_CONFIGS] = {

@@ -1,4 +1,4 @@
-/* The table that people came for. Times are microseconds. */
+/* The printed table. Times are in microseconds. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -207,8 +207,8 @@ static void print_top(const struct bench_model *model, int picture) {
     }
 }
 
-/* What this project set out to beat: float32 without NEON on the CPU, and an NPU run of which four
- * fifths lay around the inference. One model, one RV1103, figures as published. */
+/* The figures that this project set out to beat: float32 without NEON on the CPU, and an NPU run of
+ * which four fifths were spent around the inference. One model, one RV1103, as published. */
 static void print_study(const struct bench_model *model) {
     if (strncmp(model->card.name, "mobilenet-v2", 12) != 0)
         return;
@@ -311,9 +311,9 @@ void bench_print(const struct bench *bench) {
     }
     print_context(bench);
     if (bench->options.mlperf_style)
-        printf("protocol in MLPerf's manner (single stream): this is not an MLPerf result\n");
+        printf("protocol in the style of MLPerf (single stream): this is not an MLPerf result\n");
     if (bench->emulated)
-        printf("emulated CPU: no time above says anything about a board\n");
+        printf("emulated CPU: the times above say nothing about a board\n");
     for (int i = 0; i < bench->warnings.count; i++)
         printf("warning: %s\n", bench->warnings.text[i]);
     for (int i = 0; i < bench->failures.count; i++)

@@ -1,4 +1,4 @@
-/* Results that are whole or absent. */
+/* Files that are complete or absent, never half-written. */
 #ifndef PICO_ATOMIC_FILE_H
 #define PICO_ATOMIC_FILE_H
 
@@ -11,9 +11,9 @@
  * written directly. PICO_BAD_INPUT when it cannot be written (no folder, disk full). */
 int pico_write_file(const char *path, const char *text, size_t length, struct pico_error *error);
 
-/* The same under `folder` as NAME-001.json, NAME-002.json, ...: the first number that is free is
- * taken in one step, so a clock that jumps back never overwrites an earlier result. The folder is
- * made when absent. `path` receives the full name. */
+/* The same under `folder` as NAME-001.json, NAME-002.json, ...: the first free number is taken
+ * in one step, so a clock that jumps back never overwrites an earlier result. The folder is created
+ * when absent. `path` receives the full name. */
 int pico_write_numbered(const char *folder, const char *name, const char *text, size_t length,
                         char *path, size_t path_size, struct pico_error *error);
 

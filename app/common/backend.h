@@ -1,4 +1,4 @@
-/* An inference engine: five functions (and their undoing) behind a table. */
+/* The interface of an inference engine: a table of functions. */
 #ifndef PICO_BACKEND_H
 #define PICO_BACKEND_H
 
@@ -13,16 +13,16 @@ struct pico_backend_options {
     const char *model; /* path */
     int threads;
     bool no_accelerator; /* neon-runner --no-xnnpack */
-    bool any_output;     /* the output need not be one row of scores: nobody asks for it */
+    bool any_output;     /* accept any output shape: the scores are not read */
     struct pico_notes *notes;
 };
 
-/* What an opened model is, for people and for the result file. */
+/* Describes an opened model, for the printed table and for the result file. */
 struct pico_description {
     char precision[16]; /* "float32", "int8", ... of the input */
     char runtime[96];   /* "TensorFlow Lite 2.14.1" */
     char line[256];     /* one line on how it runs: "XNNPACK, 63 of 65 nodes, 1 thread" */
-    bool simulated;     /* a functional simulator: no time of it means anything */
+    bool simulated;     /* a functional simulator: its times mean nothing */
     cJSON *facts;       /* object for "engine" in the result; the caller deletes it */
 };
 
@@ -38,8 +38,8 @@ struct pico_backend {
     int (*run)(void *state, struct pico_error *error);
     /* The scores of the last run; valid until the next one. */
     void (*get_output)(void *state, struct pico_output_view *view);
-    /* Does the output decode to the same in every layout? NULL where there is only one. The input
-     * is written already; `line` receives what was found. */
+    /* Check that the output decodes to the same scores in every layout; NULL where there is only
+     * one. The input is already written; `line` receives the result. */
     int (*compare_layouts)(void *state, char *line, size_t size, struct pico_error *error);
     void (*close)(void *state);
 };

@@ -1,4 +1,4 @@
-/* The model card `model.json`: what a model wants to see and what its answers mean. */
+/* The model card `model.json`: the input that a model expects, and the meaning of its scores. */
 #ifndef PICO_CARD_H
 #define PICO_CARD_H
 

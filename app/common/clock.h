@@ -1,4 +1,4 @@
-/* Time that never goes backwards, and the clock that the CPU really runs at. */
+/* A monotonic clock, and the measured clock rate of the CPU. */
 #ifndef PICO_CLOCK_H
 #define PICO_CLOCK_H
 

@@ -1,4 +1,4 @@
-/* Errors with what failed, what it was for, and what to do next. */
+/* Errors: what failed, what it was needed for, and what to do next. */
 #ifndef PICO_ERROR_H
 #define PICO_ERROR_H
 
@@ -6,7 +6,7 @@
 enum pico_status {
     PICO_OK = 0,
     PICO_FAILED = 1,    /* a run failed or its result is wrong */
-    PICO_BAD_INPUT = 2, /* the user can mend it */
+    PICO_BAD_INPUT = 2, /* the user can fix it */
     PICO_INTERRUPTED = 130,
 };
 
@@ -27,8 +27,7 @@ int pico_hint(struct pico_error *error, const char *format, ...)
 /* "PROGRAM: error: MESSAGE" and the hint, to stderr; nothing for an interruption. */
 void pico_error_print(const char *program, const struct pico_error *error);
 
-/* Warnings that go both to stderr at once and into the result. Further ones than fit are counted.
- */
+/* Warnings, which go to stderr and into the result. Those that do not fit are only counted. */
 enum { PICO_NOTES_MAX = 24 };
 
 struct pico_notes {

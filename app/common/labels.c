@@ -36,7 +36,7 @@ static int split(struct pico_labels *labels, const char *path, size_t size,
             pico_fail(error, PICO_BAD_INPUT,
                       "%s:%d: an empty line between labels would shift every class after it", path,
                       empty_line);
-            return pico_hint(error, "write one label a line, the first line for class 0");
+            return pico_hint(error, "write one label per line, the first line for class 0");
         } else {
             labels->names[labels->count++] = line;
         }

@@ -1,4 +1,4 @@
-/* Label files: one class a line, first line = class 0. */
+/* Label files: one class per line, first line = class 0. */
 #ifndef PICO_LABELS_H
 #define PICO_LABELS_H
 

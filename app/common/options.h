@@ -1,4 +1,4 @@
-/* The command line: what the runners and npu-bench have in common.
+/* Command-line options that the runners and npu-bench have in common.
  *
  * Names and meaning of the five numbers are those of LiteRT's benchmark_model. */
 #ifndef PICO_OPTIONS_H
@@ -16,7 +16,7 @@ struct pico_effort {
     double min_secs, max_secs;
 };
 
-/* Its five numbers under their own names, as results have them. */
+/* Add its five numbers to a result. */
 void pico_effort_add(cJSON *object, const struct pico_effort *effort);
 
 enum {

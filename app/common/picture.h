@@ -1,8 +1,8 @@
 /* JPEG, PNG and raw RGB pictures, delivered as strips of 8-bit RGB rows.
  *
  * A picture stays open over many decodings: open reads its header, start begins to decode, rows
- * delivers. No reader holds the whole decoded picture, except interlaced PNG, which cannot be
- * read otherwise and is refused above PICTURE_MEMORY_LIMIT.
+ * delivers. No decoder holds the whole decoded picture, except that of interlaced PNG, which
+ * cannot be read otherwise and is refused above PICO_PICTURE_MEMORY_LIMIT.
  */
 #ifndef PICO_PICTURE_H
 #define PICO_PICTURE_H
@@ -15,16 +15,17 @@
 enum {
     /* Rows decoded at a time: the height of a JPEG MCU row. */
     PICO_STRIP_ROWS = 16,
-    /* Longest side taken; JPEG cannot be longer. */
+    /* Longest side accepted; JPEG cannot be longer. */
     PICO_PICTURE_SIDE_LIMIT = 65535,
-    /* What a decoder may hold beside the strip: a third of what a 64 MB board has left beside a
-     * model. Progressive JPEG keeps all coefficients, interlaced PNG the whole picture. */
+    /* What a decoder may allocate beside the strip: a third of the memory that a 64 MB board has
+     * free with a model loaded. Progressive JPEG keeps all coefficients, interlaced PNG the whole
+     * picture. */
     PICO_PICTURE_MEMORY_LIMIT = 24 << 20,
 };
 
 struct pico_picture;
 
-/* What one kind of picture does. Return a pico_status. */
+/* The decoder of one kind of picture. Its functions return a pico_status. */
 struct pico_picture_kind {
     const char *name; /* "JPEG", "PNG", "RGB" */
     /* Begin to decode from the first row. */
@@ -34,7 +35,7 @@ struct pico_picture_kind {
     /* Deliver 1 ... PICO_STRIP_ROWS rows; *rows stays valid until the next call. */
     int (*read)(struct pico_picture *picture, const uint8_t **rows, int *count,
                 struct pico_error *error);
-    /* Read what is left, so that damage anywhere in the file is found. */
+    /* Read the rest, so that damage anywhere in the file is found. */
     int (*finish)(struct pico_picture *picture, struct pico_error *error);
     void (*close)(struct pico_picture *picture);
 };
@@ -55,7 +56,7 @@ struct pico_picture {
 };
 
 /* Recognise the picture by its first bytes and read its header. `raw_width` x `raw_height`, when
- * not 0, is the size of raw RGB: the meaning of data that is neither JPEG nor PNG.
+ * not 0, is the size of raw RGB, which other data than JPEG and PNG is taken for.
  * PICO_BAD_INPUT: not a picture, damaged, too large, of a kind that is not supported. */
 int pico_picture_open(struct pico_picture *picture, const char *path, const uint8_t *data,
                       size_t size, int raw_width, int raw_height, struct pico_error *error);
@@ -63,7 +64,7 @@ int pico_picture_open(struct pico_picture *picture, const char *path, const uint
 /* Let JPEG decode at 1/`scale` (1, 2, 4, 8); other kinds ignore it. Before start. */
 void pico_picture_set_scale(struct pico_picture *picture, int scale);
 
-/* Only columns first ... end - 1 are wanted; the reader may deliver more around them. */
+/* Only columns first ... end - 1 are needed; the decoder may deliver more around them. */
 void pico_picture_columns(struct pico_picture *picture, int first, int end);
 
 /* Decode everything once and throw it away: finds truncated and damaged files. */

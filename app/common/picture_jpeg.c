@@ -1,4 +1,4 @@
-/* JPEG through libjpeg-turbo: scaled decoding, only the rows and columns that are wanted. */
+/* JPEG through libjpeg-turbo: scaled decoding, only the rows and columns that are needed. */
 #include <setjmp.h>
 #include <stdio.h> /* jpeglib.h uses FILE */
 #include <stdlib.h>
@@ -22,7 +22,7 @@ struct jpeg {
     struct jpeg_decompress_struct decoder;
     jmp_buf escape;
     char reason[JMSG_LENGTH_MAX];
-    int cropped; /* columns left of the delivered ones that libjpeg does not decode */
+    int cropped; /* columns on the left that libjpeg does not decode */
     uint8_t *strip;
     size_t strip_size;
     JSAMPROW rows[PICO_STRIP_ROWS];
@@ -98,7 +98,7 @@ static int start(struct pico_picture *picture, struct pico_error *error) {
     int status = check_memory(picture, jpeg, error);
     if (status != PICO_OK)
         return status;
-    /* CMYK comes out as it is stored and is converted below; all else libjpeg makes RGB. */
+    /* CMYK is decoded as stored and converted below; libjpeg converts the rest to RGB. */
     jpeg->decoder.out_color_space = is_cmyk(jpeg) ? JCS_CMYK : JCS_RGB;
     jpeg->decoder.scale_num = 1;
     jpeg->decoder.scale_denom = (unsigned)picture->scale;

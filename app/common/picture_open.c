@@ -1,4 +1,4 @@
-/* Which decoder a picture needs. Raw RGB needs none: its rows are those of the mapped file. */
+/* Choose the decoder of a picture. Raw RGB needs none: its rows are read from the mapped file. */
 #include <stdbool.h>
 #include <string.h>
 
@@ -81,7 +81,7 @@ int pico_picture_open(struct pico_picture *picture, const char *path, const uint
     if (status == PICO_OK && (picture->stored_width > PICO_PICTURE_SIDE_LIMIT ||
                               picture->stored_height > PICO_PICTURE_SIDE_LIMIT)) {
         status =
-            pico_fail(error, PICO_BAD_INPUT, "%s has %dx%d pixels; at most %d a side are read",
+            pico_fail(error, PICO_BAD_INPUT, "%s has %dx%d pixels; at most %d a side are supported",
                       path, picture->stored_width, picture->stored_height, PICO_PICTURE_SIDE_LIMIT);
     }
     if (status != PICO_OK) {

@@ -52,7 +52,7 @@ static void end_reader(struct png *png) {
         png_destroy_read_struct(&png->reader, &png->info, NULL);
 }
 
-/* libpng cannot rewind: every decoding has a reader of its own. */
+/* libpng cannot rewind: every decoding needs a new reader. */
 static int new_reader(struct pico_picture *picture, struct pico_error *error) {
     struct png *png = picture->state;
 
@@ -76,7 +76,7 @@ static int new_reader(struct pico_picture *picture, struct pico_error *error) {
     png_read_update_info(png->reader, png->info);
     if (png_get_rowbytes(png->reader, png->info) !=
         (size_t)png_get_image_width(png->reader, png->info) * 3)
-        png_error(png->reader, "its colours cannot be made RGB");
+        png_error(png->reader, "its colours cannot be converted to RGB");
     return PICO_OK;
 }
 
@@ -124,7 +124,7 @@ static int skip(struct pico_picture *picture, int rows, struct pico_error *error
     struct png *png = picture->state;
 
     picture->next_row += rows;
-    /* All into the same memory: nobody looks at them. */
+    /* All into the same memory, as they are not used. */
     return png->passes > 1 ? PICO_OK : next_rows(picture, png->strip, 0, rows, error);
 }
 

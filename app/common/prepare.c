@@ -105,7 +105,7 @@ int pico_preparation_init(struct pico_preparation *preparation, struct pico_pict
         pico_picture_set_scale(picture,
                                pico_decode_scale(&preparation->box, input->width, input->height));
     }
-    /* The reduced picture is rounded up to whole pixels: the rule is applied to what it is. */
+    /* The reduced size is rounded up to whole pixels: apply the rule to the actual size. */
     pico_crop_box(card->rule, card->fraction, picture->width, picture->height, &preparation->box);
     struct pico_resampler *resampler = &preparation->resampler;
     status = pico_resampler_init(resampler, picture->width, picture->height, &preparation->box,
@@ -134,7 +134,7 @@ static void swap_red_and_blue(uint8_t *pixels, int width) {
     }
 }
 
-/* Write one finished RGB row of the input; for raw pixels `row` lies there already. */
+/* Write one finished RGB row of the input; for raw pixels `row` is already in place. */
 static void store_row(const struct pico_preparation *preparation, uint8_t *row, uint8_t *target) {
     int width = preparation->input.width;
 

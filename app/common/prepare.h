@@ -9,7 +9,7 @@
 #include "resample.h"
 #include "tensor.h"
 
-/* Everything about one picture and one input that is the same for every run. */
+/* What stays the same in every run of one picture on one input. */
 struct pico_preparation {
     struct pico_picture *picture;
     struct pico_input_view input; /* its shape and type; `data` comes with each run */
@@ -31,18 +31,18 @@ struct pico_prepare_times {
 void pico_crop_box(enum pico_resize_rule rule, double fraction, int width, int height,
                    struct pico_box *box);
 
-/* The largest reduction (1, 2, 4, 8) at which the box still has the input's size: what JPEG can
- * leave out of decoding. The rule of Pillow's Image.draft and TensorFlow's decode_jpeg ratio. */
+/* The largest reduction (1, 2, 4, 8) at which the box is still as large as the input: JPEG need not
+ * decode the rest. The rule of Pillow's Image.draft and TensorFlow's decode_jpeg ratio. */
 int pico_decode_scale(const struct pico_box *box, int out_width, int out_height);
 
 /* `exact_decode` decodes JPEG at full size whatever the reduction. Sets the picture's scale and
- * columns. PICO_BAD_INPUT when the input is none that pictures fit (not 3 channels, int16). */
+ * columns. PICO_BAD_INPUT when pictures cannot be written to the input (not 3 channels, int16). */
 int pico_preparation_init(struct pico_preparation *preparation, struct pico_picture *picture,
                           const struct pico_card *card, const struct pico_input_view *input,
                           bool exact_decode, struct pico_error *error);
 void pico_preparation_free(struct pico_preparation *preparation);
 
-/* Fill the input; allocates nothing (libjpeg and libpng do, inside). */
+/* Fill the input. Allocates nothing itself (libjpeg and libpng do). */
 int pico_prepare(struct pico_preparation *preparation, const struct pico_input_view *input,
                  struct pico_prepare_times *times, struct pico_error *error);
 

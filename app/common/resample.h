@@ -17,7 +17,7 @@
 #include "error.h"
 #include "resample_loops.h"
 
-/* A rectangle in pixels of the source; fractions are meant. */
+/* A rectangle in pixels of the source; fractions are allowed. */
 struct pico_box {
     double left, top, right, bottom;
 };
@@ -25,7 +25,7 @@ struct pico_box {
 struct pico_resampler {
     struct pico_filter across, down;
     int out_width, out_height;
-    /* What part of the source is read: neighbours of the box belong to it, as in Pillow. */
+    /* The part of the source that is read, including neighbours of the box, as in Pillow. */
     int first_row, end_row, first_column, end_column;
     uint8_t *ring; /* `ring_rows` horizontally resized rows */
     int ring_rows;

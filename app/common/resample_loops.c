@@ -33,15 +33,15 @@ void pico_resample_down_c(const uint8_t *const *rows, const uint16_t *weights, i
 #include <arm_neon.h>
 #include <string.h>
 
-/* R, G, B in lanes 0 to 2 of what is returned; lane 3 is of no use. */
+/* R, G, B in lanes 0 to 2 of the result; lane 3 is unused. */
 static inline uint8x8_t round_pixel(uint32x4_t sum) {
     uint16x4_t rounded = vrshrn_n_u32(sum, PICO_WEIGHT_BITS);
 
     return vmovn_u16(vcombine_u16(rounded, rounded));
 }
 
-/* Four pixels and four weights: all that a reduction below 2 needs, and after JPEG's own
- * reduction it always is. Reads 16 bytes. */
+/* Four pixels and four weights: enough for a reduction below 2, which is what JPEG's own reduction
+ * leaves. Reads 16 bytes. */
 static inline uint32x4_t four_taps(const uint8_t *pixel, const uint16_t *weights) {
     uint8x16_t bytes = vld1q_u8(pixel);
     uint16x4_t weight = vld1_u16(weights);
@@ -54,7 +54,7 @@ static inline uint32x4_t four_taps(const uint8_t *pixel, const uint16_t *weights
 }
 
 /* Any number of taps, two at a time: 8 bytes hold R0 G0 B0 R1 G1 B1 and two more that are
- * multiplied into the lane that nobody reads. No load leaves the row. */
+ * multiplied into the unused lane. No load leaves the row. */
 static uint32x4_t many_taps(const uint8_t *pixel, const uint8_t *end, const uint16_t *weights,
                             int count) {
     uint32x4_t sum = vdupq_n_u32(0);
@@ -80,8 +80,8 @@ void pico_resample_across_neon(const struct pico_filter *filter, const uint8_t *
     int i = 0;
 
     row -= (size_t)first_column * PICO_PIXEL;
-    /* The last output is kept out of the fast loop: it stores four bytes, the fourth of which the
-     * next output overwrites. */
+    /* Not for the last output: the fast loop stores four bytes, the fourth of which the next output
+     * overwrites. */
     for (; i < filter->outputs - 1; i++, weights += filter->taps, out += PICO_PIXEL) {
         const uint8_t *pixel = row + (size_t)first[i] * PICO_PIXEL;
         if (count[i] > PICO_TAPS_MIN || pixel + 16 > end)
@@ -130,7 +130,7 @@ void pico_resample_down_neon(const uint8_t *const *rows, const uint16_t *weights
     size_t x = 0;
     for (; x + 16 <= bytes; x += 16)
         vst1q_u8(out + x, column16(rows, weights, count, x));
-    /* The rest overlaps what is done: the same bytes are written again. */
+    /* The last block overlaps the one before and writes the same bytes again. */
     if (x < bytes)
         vst1q_u8(out + bytes - 16, column16(rows, weights, count, bytes - 16));
 }

@@ -7,7 +7,7 @@
 #include "json.h"
 #include "stop.h"
 
-/* Statistics that the sample cannot carry are said to be weak where they are made. */
+/* Warn of statistics that the samples do not support. */
 static void add_warnings(struct pico_runner *runner) {
     for (int i = 0; i < runner->picture_count; i++) {
         const struct pico_picture_result *result = &runner->pictures[i];
@@ -18,7 +18,7 @@ static void add_warnings(struct pico_runner *runner) {
         if (stats.n < 100)
             pico_note(&runner->notes, "fewer than 100 runs: p99 is hardly more than the maximum");
         if (stats.failed > 0)
-            pico_note(&runner->notes, "%s: %zu times are no numbers: the clock is broken",
+            pico_note(&runner->notes, "%s: %zu times are not valid numbers: the clock is broken",
                       result->path, stats.failed);
         if (stats.cv > 0.025)
             pico_note(&runner->notes, "%s: inference times vary by %.1f%% (CV above 2.5%%)",

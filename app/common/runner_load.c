@@ -1,4 +1,4 @@
-/* Everything that can be wrong with the input is found here, before the first run. */
+/* Load and check all input before the first run. */
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -33,7 +33,7 @@ static void default_card(struct pico_runner *runner) {
     card->fraction = 1;
     pico_note(&runner->notes,
               "no model card: pictures are stretched and normalised by (x - 127.5) / 127.5, and "
-              "scores are shown as the model gives them");
+              "scores are shown as the model computes them");
 }
 
 static int load_card(struct pico_runner *runner, struct pico_error *error) {
@@ -70,7 +70,7 @@ static int load_labels(struct pico_runner *runner, struct pico_error *error) {
     if (runner->labels.count != runner->classes) {
         pico_fail(error, PICO_BAD_INPUT, "%s has %d labels, but the model has %d classes", path,
                   runner->labels.count, runner->classes);
-        return pico_hint(error, "one label a line, in the order of the model's classes");
+        return pico_hint(error, "write one label per line, in the order of the model's classes");
     }
     return PICO_OK;
 }

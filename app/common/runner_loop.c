@@ -1,4 +1,4 @@
-/* One picture through the engine, again and again, every stage timed. */
+/* Run one picture through the engine repeatedly and time every stage. */
 #include <math.h>
 #include <stdio.h>
 
@@ -62,7 +62,7 @@ int pico_runner_measure(struct pico_runner *runner, struct pico_picture_result *
         if (status != PICO_OK)
             return status;
         result->has_first = true;
-        /* Now everything that the model needs is in memory. */
+        /* By now everything that the model needs is in memory. */
         runner->available_kib = pico_memory_kib("/proc/meminfo", "MemAvailable");
     }
     for (int i = 0; i < options->effort.warmup_runs; i++) {
@@ -78,7 +78,7 @@ int pico_runner_measure(struct pico_runner *runner, struct pico_picture_result *
             break;
         status = run_once(runner, result, times, error);
         if (status == PICO_FAILED) {
-            /* A run that fails is counted and told; three in a row will not get better. */
+            /* Failed runs are counted and reported; after three there is no point in going on. */
             result->failed++;
             pico_note(&runner->notes, "%s: a run failed: %s", result->path, error->message);
             if (result->failed >= 3)

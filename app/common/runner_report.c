@@ -1,4 +1,4 @@
-/* The result of a runner, for people and for programs. */
+/* The result of a runner, as text and as JSON. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,9 +57,9 @@ void pico_runner_print(const struct pico_runner *runner) {
     char why[160];
 
     if (pico_is_emulated(why, sizeof why))
-        printf("EMULATED CPU: no time below is a board's (%s)\n", why);
+        printf("EMULATED CPU: the times below are not a board's (%s)\n", why);
     if (runner->description.simulated)
-        printf("SIMULATED NPU: no time below means anything\n");
+        printf("SIMULATED NPU: the times below mean nothing\n");
     printf("model      %s, %s, %dx%dx%d %s, %d classes\n",
            runner->has_card ? runner->card.title : runner->options.model, runner->options.model,
            input->width, input->height, input->channels, runner->description.precision,

@@ -1,4 +1,4 @@
-/* Samples and what is said about them. */
+/* Samples and their statistics. */
 #ifndef PICO_STATS_H
 #define PICO_STATS_H
 

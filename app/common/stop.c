@@ -21,13 +21,13 @@ void pico_stop_install(void) {
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
     sigemptyset(&action.sa_mask);
-    /* No SA_RESTART: a read() or waitpid() that is under way must come back. */
+    /* No SA_RESTART: a read() or waitpid() in progress must return. */
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    /* The terminal or SSH connection that it was started from went away. */
+    /* The terminal or the SSH connection was closed. */
     sigaction(SIGHUP, &action, NULL);
     action.sa_handler = SIG_IGN;
-    /* A reader that goes away shows as EPIPE on write, with a message. */
+    /* Writing to a closed pipe then fails with EPIPE, which is reported. */
     sigaction(SIGPIPE, &action, NULL);
 }
 

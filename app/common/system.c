@@ -74,7 +74,7 @@ bool pico_is_emulated(char *why, size_t size) {
     }
 #if defined(__arm__)
     if (read_key("/proc/cpuinfo", "vendor_id", text, sizeof text)) {
-        snprintf(why, size, "an ARM program that finds a processor by %.40s", text);
+        snprintf(why, size, "an ARM program on a processor by %.40s", text);
         return true;
     }
 #endif
@@ -205,7 +205,7 @@ cJSON *pico_system_state(void) {
     cJSON_AddNumberToObject(object, "cpu_mhz_measured",
                             (double)(long)(pico_measure_cpu_mhz(12) * 10) / 10);
     add_line(object, "npu_frequency", "/proc/rknpu/freq");
-    /* The runtime has no OPP table: the clock is what the device tree or somebody's echo set. */
+    /* The runtime has no OPP table: the clock is set by the device tree or by hand. */
     if (pico_read_line("/proc/rknpu/freq", text, sizeof text) && strtod(text, NULL) > 1e6)
         cJSON_AddNumberToObject(object, "npu_mhz", strtod(text, NULL) / 1e6);
     else

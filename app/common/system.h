@@ -1,4 +1,4 @@
-/* What the machine is and how it is doing, read from /proc and /sys. */
+/* Facts about the machine and its state, read from /proc and /sys. */
 #ifndef PICO_SYSTEM_H
 #define PICO_SYSTEM_H
 
@@ -17,18 +17,18 @@ long pico_memory_kib(const char *path, const char *key);
  * finds a foreign processor in /proc/cpuinfo (user-mode QEMU). `why` says which; "" if not. */
 bool pico_is_emulated(char *why, size_t size);
 
-/* Does a process of this name run? (rkipc, the vendor's camera program, takes NPU and memory.) */
+/* Is a process of this name running? (rkipc, the vendor's camera program, uses NPU and memory.) */
 bool pico_process_runs(const char *name);
 
-/* What does not change: kernel, CPU, image release, memory, NPU driver. */
+/* Facts that do not change: kernel, CPU, image release, memory, NPU driver. */
 cJSON *pico_system_facts(void);
 
-/* What changes while a benchmark runs: governor, clocks, memory, load, temperature. Takes about
- * 15 ms, in which the CPU's clock is measured. */
+/* Facts that change while a benchmark runs: governor, clocks, memory, load, temperature. Takes
+ * about 15 ms, in which the CPU's clock is measured. */
 cJSON *pico_system_state(void);
 
-/* Now, as "2026-11-23T14:06:21Z" or compact as "20261123T140621Z". Whether the clock was ever set
- * shows in the year. */
+/* Now, as "2026-11-23T14:06:21Z" or compact as "20261123T140621Z". The year tells whether the
+ * clock was ever set. */
 void pico_utc_text(char *text, size_t size, bool compact);
 bool pico_clock_is_set(void);
 

@@ -1,4 +1,4 @@
-/* What a backend hands out: where a picture is written to and where scores are read from. */
+/* Views that a backend hands out: where a picture is written and where scores are read. */
 #ifndef PICO_TENSOR_H
 #define PICO_TENSOR_H
 

@@ -4,8 +4,7 @@
 #include <string.h>
 
 /* One insertion pass for every type: `best` holds indices in order, `key` reads a comparable
- * value. Written as a macro so that int8 stays int8 compares (issue 4: top-k in the native type,
- * nothing converted but the winners). */
+ * value. A macro, so that int8 scores are compared as int8 and only the winners are converted. */
 #define SELECT(TYPE)                                                                               \
     do {                                                                                           \
         const TYPE *values = view->data;                                                           \

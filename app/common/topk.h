@@ -1,4 +1,4 @@
-/* The best classes, found in the type that the model computed in. */
+/* The best classes, selected in the number type of the model's output. */
 #ifndef PICO_TOPK_H
 #define PICO_TOPK_H
 

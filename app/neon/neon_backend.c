@@ -22,14 +22,14 @@ struct neon {
     char message[256]; /* the last that TensorFlow Lite reported */
 };
 
-/* TensorFlow Lite reports errors here instead of to stderr: they belong into our message. */
+/* TensorFlow Lite reports errors here instead of on stderr: they become part of our message. */
 static void on_report(void *user, const char *format, va_list arguments) {
     struct neon *neon = user;
     char text[sizeof neon->message];
 
     vsnprintf(text, sizeof text, format, arguments);
     text[strcspn(text, "\n")] = '\0';
-    /* The first report is the cause; what follows ("Node number 3 failed to prepare") is where. */
+    /* The first report is the cause, later ones ("Node number 3 failed to prepare") the place. */
     size_t length = strlen(neon->message);
     snprintf(neon->message + length, sizeof neon->message - length, "%s%s", length > 0 ? "; " : "",
              text);
@@ -169,7 +169,7 @@ static int check_shapes(const struct neon *neon, const char *path, struct pico_e
     if (TfLiteTensorNumDims(output) < 1 || classes < 1 ||
         TfLiteTensorDim(output, TfLiteTensorNumDims(output) - 1) != classes) {
         return pico_fail(error, PICO_BAD_INPUT,
-                         "%s is no classifier: its output is not one row of scores", path);
+                         "%s is not a classifier: its output is not one row of scores", path);
     }
     return PICO_OK;
 }

@@ -1,12 +1,12 @@
-/* TensorFlow Lite tells nobody how much of a graph a delegate took: the C API has no call for it
- * and the log line is compiled out of release builds. So the delegate's Prepare is wrapped and
- * the execution plan is read before and after it. */
+/* TensorFlow Lite does not report how much of a graph a delegate took: the C API has no call for
+ * it, and the log line is compiled out of release builds. The delegate's Prepare is therefore
+ * wrapped, and the execution plan is read before and after it. */
 #include "xnnpack.h"
 
 #include <stddef.h>
 #include <string.h>
 
-/* TfLiteDelegate carries one user pointer, and XNNPACK owns it. There is one delegate a program. */
+/* TfLiteDelegate carries one user pointer, and XNNPACK owns it. A program has one delegate. */
 static struct pico_xnnpack *current;
 
 static void count_taken(struct pico_xnnpack *xnnpack, TfLiteContext *context) {

@@ -1,4 +1,4 @@
-/* The XNNPACK delegate, and proof of what it took. */
+/* The XNNPACK delegate, and how much of the graph it took. */
 #ifndef PICO_XNNPACK_H
 #define PICO_XNNPACK_H
 

@@ -77,7 +77,7 @@ int npu_input_view(const rknn_tensor_attr *attr, struct pico_input_view *view,
     memset(view, 0, sizeof *view);
     if (attr->fmt != RKNN_TENSOR_NHWC || attr->n_dims != 4 || attr->dims[0] != 1) {
         return pico_fail(error, PICO_BAD_INPUT,
-                         "the model's input \"%.64s\" is no single picture (the NPU wants it with "
+                         "the model's input \"%.64s\" is not a single picture (the NPU expects "
                          "%u dimensions in layout %d)",
                          attr->name, (unsigned)attr->n_dims, (int)attr->fmt);
     }
@@ -130,7 +130,7 @@ int npu_output_view(const rknn_tensor_attr *attr, struct pico_output_view *view,
     } else if (attr->n_dims == 5 && attr->fmt == RKNN_TENSOR_NC1HWC2 && dims[0] == 1 &&
                dims[4] > 0 && dims[1] > 0 && dims[2] > 0 && dims[3] > 0) {
         /* One pixel is padded to ceil4(1) = 4: dims[2] * dims[3] is the plane, not the picture.
-         * n_elems counts the padding, so how many classes there are is the caller's to know. */
+         * n_elems counts the padding, so the caller must know the number of classes. */
         view->group = (int)dims[4];
         view->group_stride = (size_t)dims[2] * dims[3] * dims[4];
         view->classes = (int)(dims[1] * dims[4]);

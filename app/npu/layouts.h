@@ -1,4 +1,4 @@
-/* Where the runtime puts what: from queried attributes to views, with every size checked. */
+/* From the runtime's tensor attributes to views, with every size checked. */
 #ifndef PICO_NPU_LAYOUTS_H
 #define PICO_NPU_LAYOUTS_H
 
@@ -12,7 +12,7 @@ int npu_input_view(const rknn_tensor_attr *attr, struct pico_input_view *view,
                    struct pico_error *error);
 
 /* A classifier's scores in the native layout: a padded row, or NC1HWC2 with one pixel.
- * PICO_BAD_INPUT for other shapes and for types that are none of INT8, INT16 and FP16. */
+ * PICO_BAD_INPUT for other shapes and for other types than INT8, INT16 and FP16. */
 int npu_output_view(const rknn_tensor_attr *attr, struct pico_output_view *view,
                     struct pico_error *error);
 

@@ -14,7 +14,7 @@ static void close_npu(void *state) {
     free(state);
 }
 
-/* Is what answers the simulator? Its version says so; nothing else of it does. */
+/* Only the version tells the simulator from the real runtime. */
 static bool is_simulated(const struct npu_session *session) {
     return strncmp(session->version.api_version, "SIMULATED", 9) == 0;
 }
@@ -27,7 +27,7 @@ static int open_session(struct npu_session *session, const struct pico_backend_o
     if (status != PICO_OK)
         return status;
     status = rknn_file_check(options->model, file.data, file.size, &session->file, error);
-    /* The runtime opens the file by its path; two mappings at a time are not needed. */
+    /* The runtime opens the file by its path: this mapping is no longer needed. */
     pico_unmap_file(&file);
 #ifdef PICO_RKNN_SIMULATED
     if (status == PICO_OK)
@@ -59,7 +59,7 @@ static int open_npu(void **state, const struct pico_backend_options *options,
     if (is_simulated(session))
         pico_note(options->notes, "SIMULATED NPU: a functional simulator; its times mean nothing");
     if (options->threads > 1)
-        pico_note(options->notes, "--threads is of no use to the NPU");
+        pico_note(options->notes, "--threads has no effect on the NPU");
     *state = session;
     return PICO_OK;
 }

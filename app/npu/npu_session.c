@@ -13,7 +13,7 @@ static int query(struct npu_session *session, rknn_query_cmd command, const char
 
     if (code == RKNN_SUCC)
         return PICO_OK;
-    return pico_fail(error, PICO_FAILED, "the RKNN runtime does not tell the model's %s: %d (%s)",
+    return pico_fail(error, PICO_FAILED, "the RKNN runtime does not report the model's %s: %d (%s)",
                      what, code, npu_code_name(code));
 }
 
@@ -22,14 +22,14 @@ static int query_attr(struct npu_session *session, rknn_query_cmd command, const
     memset(attr, 0, sizeof *attr);
     int status = query(session, command, what, attr, sizeof *attr, error);
     if (status == PICO_OK && attr->n_dims > RKNN_MAX_DIMS)
-        status = pico_fail(error, PICO_FAILED, "the RKNN runtime tells %u dimensions",
+        status = pico_fail(error, PICO_FAILED, "the RKNN runtime reports %u dimensions",
                            (unsigned)attr->n_dims);
     attr->name[sizeof attr->name - 1] = '\0';
     return status;
 }
 
-/* The library takes an output buffer of any size and writes beyond its end; there is no IOMMU
- * that would notice. So the size is made sure of here, for both directions. */
+/* The library accepts an output buffer of any size and writes beyond its end, and no IOMMU catches
+ * that. The sizes of both buffers are therefore checked here. */
 static int bind(struct npu_session *session, rknn_tensor_attr *attr, rknn_tensor_mem **mem,
                 const char *what, struct pico_error *error) {
     size_t needed = npu_buffer_size(attr);
@@ -50,7 +50,7 @@ static int bind(struct npu_session *session, rknn_tensor_attr *attr, rknn_tensor
     return PICO_OK;
 }
 
-/* Scores: as many as the file says, whatever padding the layout has. */
+/* The file tells the number of scores; the layout may have padding. */
 static int check_classes(struct npu_session *session, struct pico_error *error) {
     const struct rknn_file_tensor *tensor = &session->file.output;
     long classes = 1;
@@ -60,12 +60,12 @@ static int check_classes(struct npu_session *session, struct pico_error *error) 
     if (tensor->dim_count < 2 || tensor->dims[0] != 1 || tensor->dims[1] != classes) {
         return pico_fail(
             error, PICO_BAD_INPUT,
-            "the model is no classifier: its output \"%.64s\" is not one row of scores",
+            "the model is not a classifier: its output \"%.64s\" is not one row of scores",
             tensor->name);
     }
     if (classes > session->output.classes) {
         return pico_fail(error, PICO_FAILED,
-                         "the file names %ld classes, the RKNN runtime's output has room for %d",
+                         "the file has %ld classes, the RKNN runtime's output has room for %d",
                          classes, session->output.classes);
     }
     if (session->output.group_stride == 0) /* one row */
@@ -90,7 +90,7 @@ static int prepare_input(struct npu_session *session, struct pico_error *error) 
     if (status != PICO_OK)
         return status;
     session->input.data = session->input_mem->virt_addr;
-    /* Row ends that no pixel covers must not carry what was in memory before. */
+    /* The padding at row ends must not keep earlier contents of the memory. */
     memset(session->input.data, 0, session->input_mem->size);
     return PICO_OK;
 }
@@ -124,9 +124,10 @@ int npu_session_open(struct npu_session *session, const char *path, struct pico_
         session->context = 0;
         pico_fail(error, PICO_FAILED, "the RKNN runtime cannot open %s: %d (%s)", path, code,
                   npu_code_name(code));
-        return pico_hint(error, "the file, its platform and the device node were found good: the "
-                                "runtime's own message above says more; too little contiguous "
-                                "memory (CMA) and an old driver (below 0.2.1) are left");
+        return pico_hint(error,
+                         "the file, its platform and the device node are good: the runtime's "
+                         "own message above says more; possible causes are too little "
+                         "contiguous memory (CMA) and an old driver (below 0.2.1)");
     }
     if ((status = query(session, RKNN_QUERY_IN_OUT_NUM, "number of inputs", &counts, sizeof counts,
                         error)) != PICO_OK ||
@@ -138,7 +139,7 @@ int npu_session_open(struct npu_session *session, const char *path, struct pico_
                          "%s has %u inputs and %u outputs; a picture classifier has one of each",
                          path, (unsigned)counts.n_input, (unsigned)counts.n_output);
     }
-    /* Facts for the record: a runtime that does not tell them is good enough to run. */
+    /* Facts for the record: a runtime that does not report them can still run the model. */
     (void)rknn_query(session->context, RKNN_QUERY_MEM_SIZE, &session->memory,
                      sizeof session->memory);
     (void)rknn_query(session->context, RKNN_QUERY_CUSTOM_STRING, &session->custom,
@@ -206,8 +207,8 @@ int npu_session_compare_layouts(struct npu_session *session, char *line, size_t 
              npu_buffer_size(&session->output_attr), (int)plain.fmt, npu_buffer_size(&plain));
     if (status == PICO_OK && different > 0)
         status = pico_fail(error, PICO_FAILED, "%s", line);
-    /* Back to the native buffer, also when something failed: the old one must be the bound one
-     * before the other is given back. */
+    /* Bind the native buffer again, also after a failure: the other one must not be bound when it
+     * is freed. */
     session->bound =
         rknn_set_io_mem(session->context, session->output_mem, &session->output_attr) == RKNN_SUCC;
     if (status == PICO_OK && !session->bound)

@@ -23,14 +23,15 @@ struct npu_session {
     bool bound;      /* both buffers: only then rknn_run is called */
 };
 
-/* Open by path, query, allocate and bind. What it leaves behind on failure, close releases. */
+/* Open by path, query, allocate and bind. After a failure npu_session_close()
+ * releases what was opened. */
 int npu_session_open(struct npu_session *session, const char *path, struct pico_error *error);
 
 /* One inference. PICO_FAILED with the library's code. */
 int npu_session_run(struct npu_session *session, struct pico_error *error);
 
-/* Run the present input with the output bound in its native and in the NHWC layout and compare
- * every element. `line` receives what was found; PICO_FAILED when they differ. */
+/* Run the current input with the output bound in its native and in the NHWC layout and compare
+ * every element. `line` receives the result; PICO_FAILED when they differ. */
 int npu_session_compare_layouts(struct npu_session *session, char *line, size_t size,
                                 struct pico_error *error);
 

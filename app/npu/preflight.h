@@ -1,4 +1,4 @@
-/* What must be right before rknn_init, which answers -1 to everything that is not. */
+/* Checks before rknn_init, which answers -1 to every problem. */
 #ifndef PICO_NPU_PREFLIGHT_H
 #define PICO_NPU_PREFLIGHT_H
 
@@ -9,7 +9,7 @@
 
 #include "error.h"
 
-/* Where the kernel shows things; tests name other folders. */
+/* Where the kernel's files are; tests name other folders. */
 struct npu_machine {
     const char *device;  /* /dev/rknpu */
     const char *meminfo; /* /proc/meminfo */
@@ -18,12 +18,12 @@ struct npu_machine {
 
 extern const struct npu_machine npu_this_machine;
 
-/* The NPU's device node and enough contiguous memory for a model of so many bytes.
+/* Check the NPU's device node and the contiguous memory for a model of `model_bytes`.
  * PICO_BAD_INPUT with the remedy. */
 int npu_preflight(const struct npu_machine *machine, uint64_t model_bytes,
                   struct pico_error *error);
 
-/* The simulator must not be taken for an NPU: PICO_BAD_INPUT where there is a real one. */
+/* The simulator must not be mistaken for an NPU: PICO_BAD_INPUT on a machine that has one. */
 int npu_refuse_simulator(const struct npu_machine *machine, struct pico_error *error);
 
 /* /proc/rknpu/{version,freq,volt,load,power}, CMA and whether rkipc runs, into an object. */

@@ -48,7 +48,7 @@ int rknn_destroy(rknn_context context) {
     return RKNN_SUCC;
 }
 
-/* Copy an answer out when the caller's room has exactly its size or more. */
+/* Copy an answer to the caller's memory if that has at least its size. */
 static int answer(void *info, uint32_t room, const void *value, size_t size) {
     if (info == NULL || room < size)
         return RKNN_ERR_PARAM_INVALID;
@@ -180,7 +180,7 @@ int rknn_destroy_mem(rknn_context context, rknn_tensor_mem *mem) {
         return RKNN_ERR_CTX_INVALID;
     if (mem == NULL)
         return RKNN_ERR_PARAM_INVALID;
-    /* What is freed is bound no longer: the next run fails instead of writing into it. */
+    /* A freed buffer is no longer bound: the next run fails instead of writing into it. */
     if (model->bound_input.mem == mem)
         model->bound_input.mem = NULL;
     if (model->bound_output.mem == mem)
@@ -198,7 +198,7 @@ int rknn_mem_sync(rknn_context context, rknn_tensor_mem *mem, rknn_mem_sync_mode
                : RKNN_SUCC;
 }
 
-/* Exported by the mini runtime and of no use there. */
+/* Exported by the mini runtime, which does not support them. */
 
 int rknn_inputs_set(rknn_context context, uint32_t count, rknn_input *inputs) {
     (void)context, (void)count, (void)inputs;
@@ -236,7 +236,7 @@ int rknn_set_input_shapes(rknn_context context, uint32_t count, rknn_tensor_attr
     return RKNN_ERR_FAIL;
 }
 
-/* Supported by the mini runtime, not simulated: nothing here uses them. */
+/* Supported by the mini runtime; not simulated, as no program here uses them. */
 
 rknn_tensor_mem *rknn_create_mem_from_phys(rknn_context context, uint64_t phys_addr,
                                            void *virt_addr, uint32_t size) {

@@ -1,4 +1,4 @@
-/* Layouts of the mini runtime, as rknn_query tells them: rows of inputs padded to 16 pixels,
+/* Layouts of the mini runtime, as rknn_query reports them: rows of inputs padded to 16 pixels,
  * channels of outputs in groups of 16, planes padded to 4 pixels, rows of scores to 64 bytes. */
 #include "sim.h"
 
@@ -57,7 +57,7 @@ void sim_input_attr(const struct sim_model *model, enum sim_view view, rknn_tens
     memset(attr, 0, sizeof *attr);
     uint32_t size = set_type(&model->input, attr);
     if (c == 2 || c > 4) {
-        /* No picture: the NPU wants channels in groups, and gives no NHWC view that would run. */
+        /* Not a picture: the NPU expects grouped channels and offers no NHWC view that runs. */
         const uint32_t grouped[] = {n, round_up(c, GROUP) / GROUP, h, w, GROUP};
         set_dims(attr, 5, grouped, RKNN_TENSOR_NC1HWC2);
         attr->size = attr->size_with_stride = attr->n_elems * size;

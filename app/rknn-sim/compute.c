@@ -97,7 +97,7 @@ int sim_run(struct sim_model *model) {
     };
     if (sim_engine_run(model->engine, model, &picture, model->scores, model->score_count) != 0)
         return RKNN_ERR_FAIL;
-    /* Padding holds what the hardware left there: anything but a believable score. */
+    /* The hardware leaves arbitrary bytes in the padding; these do not look like scores. */
     memset(model->bound_output.mem->virt_addr, 0x7f, model->bound_output.mem->size);
     for (size_t p = 0; p < pixels; p++) {
         for (size_t c = 0; c < channels; c++)

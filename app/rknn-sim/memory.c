@@ -1,4 +1,4 @@
-/* Which buffers may be bound as what. */
+/* Which buffer may be bound to which tensor. */
 #include <string.h>
 
 #include "sim.h"

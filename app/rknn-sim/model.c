@@ -11,7 +11,7 @@
 
 enum { SIDECAR_LIMIT = 1 << 20, SIDECAR_SCHEMA = 1 };
 
-/* The conversion puts our own facts into the model's custom string, which begins so. */
+/* The conversion writes our own facts into the model's custom string, which begins like this. */
 static const char custom_mark[] = "{\"pico_image\":";
 
 void sim_error(const char *format, ...) {

@@ -1,6 +1,6 @@
 /* A functional stand-in for Rockchip's NPU runtime, for machines that have no NPU.
  *
- * It opens the very .rknn file that ships to a board, tells its shapes, layouts, strides and
+ * It opens the same .rknn file that ships to a board, reports its shapes, layouts, strides and
  * quantisation as the mini runtime 2.3.2 does, and computes with the int8 TensorFlow Lite model
  * of the same conversion. It models layout, quantisation and buffer rules, never speed. Where
  * the real library lets memory be corrupted (unbound or too small outputs, models of another
@@ -44,21 +44,21 @@ struct sim_model {
 struct sim_model *sim_model_open(const char *path);
 void sim_model_close(struct sim_model *model);
 
-/* attributes.c: what rknn_query tells. */
+/* attributes.c: the answers of rknn_query. */
 enum sim_view { SIM_PLAIN, SIM_NATIVE, SIM_NHWC };
 void sim_input_attr(const struct sim_model *model, enum sim_view view, rknn_tensor_attr *attr);
 void sim_output_attr(const struct sim_model *model, enum sim_view view, rknn_tensor_attr *attr);
 
-/* memory.c: bind a buffer; the library's code. */
+/* memory.c: bind a buffer; returns the library's code. */
 int sim_bind(struct sim_model *model, rknn_tensor_mem *mem, const rknn_tensor_attr *attr);
 
-/* compute.c: one inference; the library's code. */
+/* compute.c: one inference; returns the library's code. */
 int sim_run(struct sim_model *model);
 
-/* Messages go to stderr as the library's errors do. */
+/* Print a message on stderr, as the library does. */
 void sim_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* What computes. engine_tflite.c is the real one; the host's unit tests bring another.
+/* The engine that computes: engine_tflite.c, or a stub in the unit tests on the host.
  * `width` x `height` pixels of `channels`, rows `row_bytes` apart; pixels are normalised by
  * (pixel - mean) / std, or already quantised ones are read as (q - zero_point) * scale. */
 struct sim_picture {

@@ -1,7 +1,7 @@
-/* The part of Rockchip's RKNN runtime interface that we use, in our own words.
+/* The part of Rockchip's RKNN runtime interface that we use, in declarations of our own.
  *
  * Names, numbers and layouts are facts of the binary interface (runtime 2.3.2, mini runtime of
- * RV1103 and RV1106); the static assertions below hold them against what was measured. Where the
+ * RV1103 and RV1106); the static assertions below compare them with measured values. Where the
  * vendor's own header is at hand (Buildroot's rknn-runtime), it is used instead: see rknn.h.
  */
 #ifndef PICO_RKNN_ABI_H
@@ -143,7 +143,7 @@ typedef struct {
     char string[1024];
 } rknn_custom_string;
 
-/* Only handed through as pointers by us. */
+/* Used as pointers only. */
 typedef struct _rknn_init_extend rknn_init_extend;
 typedef struct _rknn_run_extend rknn_run_extend;
 typedef struct _rknn_output_extend rknn_output_extend;

@@ -1,4 +1,4 @@
-/* What is public of a .rknn file: its header and the JSON at its end.
+/* The public parts of a .rknn file: its header and the JSON at its end.
  *
  * Layout, little endian, as the PyPI package rknncli (MIT) reads it: "RKNN" and four zero bytes,
  * u64 container version, u64 L, the length of the body that begins at byte 64; at 64 + L a u64 J
@@ -34,8 +34,8 @@ struct rknn_file {
 };
 
 /* PICO_BAD_INPUT, each with its remedy: no RKNN model, truncated, of another chip, several inputs
- * or outputs, dynamic shape. The vendor's rknn_init says -1 to all of these, or nothing: models of
- * rv1103b start without complaint. */
+ * or outputs, dynamic shape. The vendor's rknn_init answers -1 to all of these, or accepts them:
+ * models of rv1103b start without an error. */
 int rknn_file_check(const char *path, const uint8_t *data, size_t size, struct rknn_file *file,
                     struct pico_error *error);
 

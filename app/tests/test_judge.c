@@ -180,7 +180,7 @@ static void a_broken_clock(void **state) {
     pico_samples_add(&model.configs[0].pictures[0].stages[PICO_INFERENCE], NAN);
     bench_judge(&bench);
     assert_int_equal(bench.failures.count, 1);
-    assert_non_null(strstr(bench.failures.text[0], "1 times are no numbers"));
+    assert_non_null(strstr(bench.failures.text[0], "1 times are not valid numbers"));
 }
 
 int main(void) {

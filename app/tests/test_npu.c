@@ -122,7 +122,7 @@ static void no_classifiers(void **state) {
     struct pico_error error;
     recipe.input = "[1, 8, 20, 28]";
     assert_int_equal(open_recipe(&session, &recipe, &error), PICO_BAD_INPUT);
-    assert_says(error, "is no single picture");
+    assert_says(error, "is not a single picture");
     npu_session_close(&session);
     leave_folder(folder);
 }

@@ -165,7 +165,7 @@ def test_a_model_is_mapped_not_read(arm: Path, folder: Path, tmp_path: Path) -> 
 
 BAD_MODELS = {
     "two_inputs": "has 2 inputs and 1 outputs",
-    "picture_to_picture": "is no classifier",
+    "picture_to_picture": "is not a classifier",
     "grey_input": "1 channels",
     "row_input": "does not take one picture",
     "integer_input": "takes INT32 and gives INT32",

@@ -281,8 +281,8 @@ def test_what_memory_cannot_hold_is_not_started(host: Path, tmp_path: Path) -> N
     assert done.returncode == 1, done.stdout + done.stderr
     for title, name in (("float32", "fp32"), ("int8", "int8")):
         found = re.search(
-            f"failed: colours CPU {title}: not enough memory: neon-runner with its model takes "
-            r"(\d+) KiB at the least, (\d+) KiB are available",
+            f"failed: colours CPU {title}: not enough memory: neon-runner with its model needs "
+            r"at least (\d+) KiB, (\d+) KiB are available",
             done.stdout,
         )
         assert found, done.stdout
