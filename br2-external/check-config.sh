@@ -1,11 +1,11 @@
 #!/bin/sh
-# check-config.sh DEFCONFIG DOTCONFIG [FOLDER...]: is every symbol of the one what the other has?
+# check-config.sh DEFCONFIG DOTCONFIG [FOLDER...]: compare the symbols of a defconfig with .config
 #
-# Kconfig drops what it does not know or what has an unmet dependency without a word, and the
-# image then lacks a program that was asked for. Prints each difference with the line that asked;
-# the comment "# from FILE:LINE" above a symbol says where the variant's file asks for it. With the
-# folders that hold the Config.in files it tells an unknown symbol from one that lacks something.
-# Exit: 0 all alike, 1 differences, 2 a file cannot be read.
+# Kconfig silently drops unknown symbols and those with an unmet dependency, and the image then
+# lacks a program that was asked for. Prints each difference with the line that asked; the comment
+# "# from FILE:LINE" above a symbol says where the variant's file asks for it. With the folders of
+# the Config.in files it tells an unknown symbol from one with an unmet dependency.
+# Exit: 0 no difference, 1 differences, 2 a file cannot be read.
 set -eu
 
 usage="usage: check-config.sh DEFCONFIG DOTCONFIG [FOLDER...]"
@@ -19,9 +19,9 @@ for file in "$defconfig" "$dotconfig"; do
 	}
 done
 
-# lacking FILE NAME: of what FILE says that NAME depends on, what does not hold in DOTCONFIG. Only
-# dependencies joined by "&&" are understood; others are shown as they are written.
-lacking() {
+# unmet FILE NAME: the dependencies of NAME in FILE that DOTCONFIG does not meet. Only dependencies
+# joined by "&&" are parsed; others are printed as they are written.
+unmet() {
 	awk -v wanted="$2" '
 	function add(what) { found = found (found == "" ? "" : ", ") what }
 	FNR == NR { if (/^BR2_[A-Za-z0-9_]+=y$/) on[substr($0, 1, index($0, "=") - 1)] = 1; next }
@@ -67,7 +67,7 @@ why() {
 		echo "(Buildroot has no such symbol)"
 		return
 	fi
-	needs=$(lacking "$file" "$name")
+	needs=$(unmet "$file" "$name")
 	echo "(it depends on ${needs:-what is not set}, see $file)"
 }
 

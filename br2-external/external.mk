@@ -1,8 +1,8 @@
-# Whoever hands over models builds an image: a symbol that Kconfig dropped in
-# silence would be missed on the board only. After a change in menuconfig this
-# is not run, because nothing is handed over then.
+# PICO_MODELS_DIR is set when an image is built: a symbol that Kconfig dropped
+# silently would be missed only on the board. After a change in menuconfig this
+# is not run, because the variable is not set then.
 ifneq ($(PICO_MODELS_DIR),)
-# Where Buildroot has its Config.in files; output/ would hold a thousand more.
+# The folders of Buildroot's Config.in files; output/ would have a thousand more.
 LUCKFOX_NPU_MENUS = Config.in arch boot fs linux package system toolchain utils
 LUCKFOX_NPU_DIFFERENCES := $(shell \
 	sh $(BR2_EXTERNAL_LUCKFOX_NPU_PATH)/check-config.sh \

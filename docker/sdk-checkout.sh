@@ -3,13 +3,12 @@
 #
 # Usage: sdk-checkout.sh COMMIT [URL BATCH]
 #
-# Without a URL nothing is downloaded. PICO_NEED_KB: how much space the whole build will take.
+# Without a URL nothing is downloaded. PICO_NEED_KB: the space that the whole build needs.
 # Status 3: not fetched yet; 4: the file system does not keep the files; 5: too little space.
 #
-# The SDK is about 635 MB compressed and git cannot continue a transfer that broke. So the commit
-# and its folders come first, without any file's content (a partial clone), then the contents in
-# batches, each kept as soon as it is there. A server that knows no partial clones sends all at
-# once instead.
+# The SDK is about 635 MB compressed and git cannot continue an interrupted transfer. The commit and
+# its folders therefore come first, without file contents (a partial clone), then the contents in
+# batches, each of which is kept. A server without partial clones sends everything at once.
 set -euo pipefail
 
 store=/cache/git/sdk.git
@@ -19,7 +18,7 @@ fetch() {
     local url=$1 commit=$2 batch=$3
     mkdir -p "$store"
     git init --quiet --bare "$store"
-    # What a killed git left would make the next one refuse.
+    # Git refuses to start with the lock files of a killed one.
     rm -f "$store"/*.lock "$store"/objects/pack/tmp_*
     git -C "$store" config remote.origin.url "$url"
     if [ ! -e "$store/pico-trees-$commit" ]; then
@@ -45,7 +44,7 @@ fetch() {
         echo "the server did not send all files of commit $commit" >&2
         exit 1
     fi
-    # git has checked each object against its own hash while it unpacked it.
+    # Git has checked the hash of each object while it unpacked it.
     sync -f "$store"
     : >"$store/pico-whole-$commit"
 }
@@ -57,11 +56,11 @@ missing() {
 tree() {
     local commit=$1
     mkdir -p /build/sdk /build/states
-    # Without an index every file is written anew, so that one which a cut-off run left short
-    # is replaced.
+    # Without an index every file is written again, which replaces files that an interrupted run
+    # left incomplete.
     rm -f /build/sdk.index /build/sdk.index.lock /build/states/commit
     # The SDK's mcu folder has rules for line ends (`*.c text`) that its own files break: with them
-    # git can take a file for changed that is as committed. This file beats all others.
+    # git can report unchanged files as changed. This file overrides them.
     mkdir -p "$store/info"
     echo '* -text -ident -filter -working-tree-encoding' >"$store/info/attributes"
     export GIT_INDEX_FILE=/build/sdk.index

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs in the build container after a build: Buildroot collects the licences of all packages.
-# Leaves /build/legal-info.tar, without the sources. Status 6: nothing has been built.
+# Writes /build/legal-info.tar, without the sources. Status 6: nothing has been built.
 set -euo pipefail
 
 rm -f /build/legal-info.tar

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs in the build container with a terminal: opens the kernel's or Buildroot's menu and leaves
-# the kernel's changes in /build/menu.diff, Buildroot's saved configurations before and after in
+# Runs in the build container with a terminal: opens the kernel's or Buildroot's menu and writes
+# the kernel's changes to /build/menu.diff, Buildroot's saved configurations before and after in
 # /build/menu.before and /build/menu.after.
 #
 # Usage: sdk-menu.sh kernel|buildroot DEFCONFIG
@@ -19,7 +19,7 @@ case $1 in
         ;;
     buildroot)
         version=$(sed -n 's/^BUILDROOT_VER *[?:]*= *//p' sysdrv/Makefile | head -n 1)
-        # In a folder of its own: a build makes its configuration anew from the defconfig anyway.
+        # In a separate folder: a build loads its configuration from the defconfig anyway.
         mkdir -p /tmp/buildroot /tmp/output
         tar xzf "sysdrv/tools/board/buildroot/$version.tar.gz" -C /tmp/buildroot
         cd "/tmp/buildroot/$version"

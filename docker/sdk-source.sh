@@ -3,8 +3,8 @@
 #
 # Usage: sdk-source.sh DEFCONFIG
 #
-# With the Buildroot that the SDK carries, in a folder of its own, so that it may run before, after
-# or beside a build. In the environment: BR2_EXTERNAL, BR2_DL_DIR.
+# With the SDK's Buildroot, in a separate folder, so that it can run before, after or during a
+# build. In the environment: BR2_EXTERNAL, BR2_DL_DIR.
 set -euo pipefail
 
 sdk=/build/sdk

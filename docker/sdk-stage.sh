@@ -3,15 +3,15 @@
 #
 # Usage: sdk-stage.sh STAGE [ACTION [ARGUMENT]]...
 #        sdk-stage.sh prepare      only link the board's configuration, for a shell or a menu
-# Actions, done before the stage, remove what an earlier run left and this one must not see:
-#   clean-stage          what `build.sh clean STAGE` removes
-#   clean-target         Buildroot's target folder; packages are installed again, not built again
-#   wipe-output          all that Buildroot has built; downloads and the compiler cache stay
-#   drop-unfinished      packages whose build was cut off
-#   drop NAME-VERSION    one package, and what it put into the target
+# Actions run before the stage and remove files of earlier runs that must not affect this one:
+#   clean-stage          `build.sh clean STAGE`
+#   clean-target         Buildroot's target folder; packages are installed again, not rebuilt
+#   wipe-output          everything that Buildroot has built; downloads and compiler cache stay
+#   drop-unfinished      packages whose build was interrupted
+#   drop NAME-VERSION    one package, and its files in the target
 #   drop-media           results of media and app, for an image without them
 # In the environment: PICO_BOARD_CONFIG, PICO_OVERLAY (see render.py), PICO_STATE (a line of JSON
-# that tells what this run builds), PICO_JOBS, PICO_NEED_KB (status 5: there is less space).
+# that describes this run), PICO_JOBS, PICO_NEED_KB (status 5: there is less space).
 set -euo pipefail
 
 sdk=/build/sdk
@@ -20,15 +20,15 @@ board=/build/board
 stage=$1
 shift
 
-# Buildroot's version differs between SDKs; a build that had it fixed broke (seedsigner).
+# Buildroot's version differs between SDKs; a build with a fixed version broke (seedsigner).
 buildroot_folder() {
     local version
     version=$(sed -n 's/^BUILDROOT_VER *[?:]*= *//p' "$sdk/sysdrv/Makefile" | head -n 1)
     echo "$sdk/sysdrv/source/buildroot/${version:?no BUILDROOT_VER in sysdrv/Makefile}"
 }
 
-# build.sh looks for overlays and scripts beside the real file of .BoardConfig.mk, so ours and the
-# vendor's meet in one folder outside the checkout.
+# build.sh looks for overlays and scripts beside the real file of .BoardConfig.mk, so one folder
+# outside the checkout links to ours and the vendor's.
 make_board() {
     rm -rf "$board"
     mkdir -p "$board/overlay"
@@ -44,10 +44,10 @@ make_board() {
         ln -s /src/board/luckfox-pico/overlay "$board/overlay/$PICO_OVERLAY"
     fi
     cp "/src/br2-external/configs/$PICO_BOARD_CONFIG" "$board/"
-    # Not MAKEFLAGS: sysdrv/Makefile is not safe to run in parallel, it removes the rootfs folder
-    # while another of its targets fills it.
+    # Not MAKEFLAGS: sysdrv/Makefile cannot run in parallel, it removes the rootfs folder while
+    # another of its targets fills it.
     [ -z "${PICO_JOBS:-}" ] || echo "export RK_JOBS=$PICO_JOBS" >>"$board/$PICO_BOARD_CONFIG"
-    # A regular file would be ignored, and every sub-command would then open the vendor's menu.
+    # A regular file would be ignored, and every sub-command would open the vendor's menu.
     ln -sfn "$board/$PICO_BOARD_CONFIG" "$sdk/.BoardConfig.mk"
 }
 
@@ -69,7 +69,7 @@ package_folders() {
         ! -name buildroot-config ! -name buildroot-fs 2>/dev/null || true
 }
 
-# Removes what a package put into the target, by Buildroot's own list, then its build.
+# Removes a package's files from the target, by Buildroot's own list, then its build.
 drop() {
     local folder=$1/output/build/$2
     if [ -f "$folder/.files-list.txt" ]; then
@@ -82,7 +82,7 @@ drop_unfinished() {
     local folder
     package_folders "$1" | while read -r folder; do
         if [ ! -e "$folder/.stamp_installed" ] && [ ! -e "$folder/.stamp_host_installed" ]; then
-            echo "building $(basename "$folder") again: its build was cut off"
+            echo "building $(basename "$folder") again: its build was interrupted"
             drop "$1" "$(basename "$folder")"
         fi
     done
@@ -111,7 +111,7 @@ clean() {
 }
 
 # The firmware stage changes the unpacked rootfs in place (strips it, adds scripts, applies
-# overlays), so each run starts from the archive that the rootfs stage made.
+# overlays), so each run starts from the archive of the rootfs stage.
 reset_firmware() {
     local archive
     rm -rf output/out/oem output/out/userdata
@@ -121,13 +121,13 @@ reset_firmware() {
         rm -rf "output/out/$(basename "$archive" .tar)"
         tar xf "$archive" -C output/out
     done
-    # build.sh copies from them without asking; skipped stages leave them out.
+    # build.sh copies from them unconditionally; skipped stages do not make them.
     mkdir -p output/out/media_out output/out/app_out
 }
 
-# The names and order of the packages, for the progress display. In a folder of its own: two
+# Prints names and order of the packages, for the progress display. In a separate folder: two
 # makes in Buildroot's output folder would rewrite each other's list of external trees.
-tell_order() {
+print_order() {
     local buildroot
     buildroot=$(buildroot_folder)
     until [ -e "$buildroot/.config" ] && [ "$buildroot/.config" -nt "$states/$stage.json" ]; do
@@ -138,15 +138,15 @@ tell_order() {
     make -s -C "$buildroot" O=/tmp/order show-build-order 2>/dev/null | sed 's/^/@order /'
 }
 
-# Names, versions and licences of all packages, for the bill of materials. It takes no part in the
-# result: a Buildroot that does not know the question must not cost a build of an hour.
-tell_packages() {
+# Saves names, versions and licences of all packages, for the bill of materials. The image does not
+# need it: a Buildroot without this target must not fail a build of an hour.
+save_packages() {
     local buildroot
     buildroot=$(buildroot_folder)
     mkdir -p /tmp/order
     cp "$buildroot/.config" /tmp/order/
     if ! make -s -C "$buildroot" O=/tmp/order show-info >"$states/.packages.new"; then
-        echo "Buildroot does not tell its packages: there will be no bill of materials" >&2
+        echo "Buildroot does not list its packages: there will be no bill of materials" >&2
         : >"$states/.packages.new"
     fi
     mv "$states/.packages.new" "$states/packages.info"
@@ -159,7 +159,7 @@ write_state() {
     mv "$states/.$stage.new" "$states/$stage.json"
 }
 
-state() { # state NAME [OUTPUTS]: PICO_STATE with what has become of it
+state() { # state NAME [OUTPUTS]: PICO_STATE with the state of the stage
     printf '{"state": "%s", "outputs": {%s}, "run": %s}' "$1" "${2:-}" "$PICO_STATE"
 }
 
@@ -199,24 +199,24 @@ while [ $# -gt 0 ]; do
 done
 write_state "$(state begun)"
 
-teller=
+order_job=
 case $stage in
     rootfs)
         buildroot=$(buildroot_folder)
-        # The SDK takes any folder of that name for a whole Buildroot. Its defconfig is loaded
-        # after all has been copied, so without .config the copying was cut off.
+        # The SDK takes any folder of that name for a complete Buildroot. Its defconfig is loaded
+        # after everything is copied, so without .config the copying was interrupted.
         [ -e "$buildroot/.config" ] || rm -rf "$buildroot"
-        tell_order &
-        teller=$!
+        print_order &
+        order_job=$!
         ;;
     firmware) reset_firmware ;;
 esac
 
 status=0
 ./build.sh "$stage" </dev/null || status=$?
-[ -z "$teller" ] || kill "$teller" 2>/dev/null || true
+[ -z "$order_job" ] || kill "$order_job" 2>/dev/null || true
 if [ "$stage" = rootfs ]; then
-    # How long each package took, and whose each file is (for the size report).
+    # The time of each package, and the package of each file (for the size report).
     for file in build-time.log packages-file-list.txt; do
         [ ! -f "$(buildroot_folder)/output/build/$file" ] ||
             cp "$(buildroot_folder)/output/build/$file" "$states/$file"
@@ -227,8 +227,8 @@ if [ "$status" -ne 0 ]; then
     exit "$status"
 fi
 
-# build.sh can end well without a result: with the archive missing, its firmware stage prints an
-# error and exits 0.
+# build.sh can exit 0 without a result: without the archive its firmware stage prints an error and
+# exits 0.
 needs=()
 case $stage in
     rootfs) needs=(output/out/sysdrv_out/rootfs_*.tar) ;;
@@ -241,7 +241,7 @@ for file in "${needs[@]}"; do
         exit 1
     fi
 done
-[ "$stage" != rootfs ] || tell_packages
+[ "$stage" != rootfs ] || save_packages
 sync -f /build
 if [ "$stage" = firmware ]; then
     write_state "$(state "done" "$(outputs)")"

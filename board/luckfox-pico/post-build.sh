@@ -1,8 +1,8 @@
 #!/bin/sh
 # Buildroot calls this when the target folder is complete, before it is packed: post-build.sh TARGET
 #
-# What belongs to one image and to nobody else comes in through the folder PICO_IMAGE_INPUTS,
-# which the build prepares (pico_image/image/access.py). Without it, root stays locked:
+# The private inputs of one image come from the folder PICO_IMAGE_INPUTS, which the build prepares
+# (pico_image/image/access.py). Without it, root stays locked:
 #   pico-image-release   KEY=value lines for /etc/pico-image-release
 #   authorized_keys      public keys for root and pico
 #   root.md5, root.sha512   root's password, hashed in two ways
@@ -18,7 +18,7 @@ fail() {
 }
 
 # uClibc without the SHA option of its crypt(3) refuses every $6$ password: nobody could log in.
-# The Luckfox SDK's own image carries an MD5 one.
+# The Luckfox SDK's own image has an MD5 password.
 hash_file() {
 	config=${STAGING_DIR:-/nonexistent}/usr/include/bits/uClibc_config.h
 	if [ -f "$config" ] && ! grep -q '__UCLIBC_HAS_SHA512_CRYPT_IMPL__ 1' "$config"; then
@@ -35,8 +35,8 @@ install_keys() {
 	chmod 0600 "$target$1/.ssh/authorized_keys"
 }
 
-# Buildroot's own default is a root without a password; ours turns it off, but menuconfig may turn
-# it on again. An account that needs no password is locked, whoever made it.
+# By default Buildroot makes a root without a password; our defconfig turns that off, but menuconfig
+# can turn it on again. Every account without a password is locked.
 if [ -f "$target/etc/shadow" ]; then
 	sed -i 's/^\([^:]*\)::/\1:*:/' "$target/etc/shadow"
 fi
@@ -65,7 +65,7 @@ if [ -f "$inputs/root.sha512" ]; then
 	[ -f "$shadow" ] || fail "$shadow is missing, root's password cannot be set"
 	grep -q '^root:' "$shadow" || fail "$shadow has no line for root"
 	hash=$(cat "$inputs/$(hash_file)")
-	# Hashes hold $ . / and letters: none of them is special in the replacement of this sed.
+	# Hashes contain $ . / and letters, none of which is special in the replacement of this sed.
 	sed -i "s|^root:[^:]*:|root:$hash:|" "$shadow"
 	chmod 0600 "$shadow"
 fi
@@ -73,7 +73,7 @@ fi
 sshd=$target/etc/ssh/sshd_config
 if [ -f "$inputs/permit-root-login" ] && [ -f "$sshd" ]; then
 	permit=$(cat "$inputs/permit-root-login")
-	# The first value counts in sshd_config, so older lines go.
+	# sshd uses the first value, so older lines are removed.
 	sed -i '/^[# ]*\(PermitRootLogin\|PermitEmptyPasswords\)[ \t]/d' "$sshd"
 	printf 'PermitRootLogin %s\nPermitEmptyPasswords no\n' "$permit" >>"$sshd"
 fi

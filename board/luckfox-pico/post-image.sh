@@ -1,6 +1,6 @@
 #!/bin/sh
 # Buildroot calls this when its images are written: post-image.sh IMAGES
-# Tells how large the root file system is, before the SDK packs it into its partition.
+# Prints the size of the root file system, before the SDK packs it into its partition.
 set -eu
 
 images=${1:?usage: post-image.sh IMAGES_FOLDER}

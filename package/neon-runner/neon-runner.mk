@@ -21,8 +21,8 @@ ifeq ($(BR2_PACKAGE_NEON_RUNNER_PREBUILT),y)
 
 NEON_RUNNER_PROGRAM = $(or $(PICO_NEON_RUNNER),$(call qstrip,$(BR2_PACKAGE_NEON_RUNNER_PREBUILT_PATH)))
 
-# A dynamic program would look for a loader that this system does not have, and
-# fail on the board with nothing but "not found".
+# A dynamic program needs a loader that this system does not have: it would fail
+# on the board with "not found" and no other reason.
 define NEON_RUNNER_BUILD_CMDS
 	test -f "$(NEON_RUNNER_PROGRAM)" || { \
 		echo "neon-runner: there is no program at '$(NEON_RUNNER_PROGRAM)';" \
@@ -30,7 +30,7 @@ define NEON_RUNNER_BUILD_CMDS
 		exit 1; \
 	}
 	LC_ALL=C $(TARGET_READELF) -h "$(NEON_RUNNER_PROGRAM)" | grep -q 'Machine: *ARM$$' || { \
-		echo "neon-runner: $(NEON_RUNNER_PROGRAM) is no 32-bit ARM program" >&2; \
+		echo "neon-runner: $(NEON_RUNNER_PROGRAM) is not a 32-bit ARM program" >&2; \
 		exit 1; \
 	}
 	! LC_ALL=C $(TARGET_READELF) -l "$(NEON_RUNNER_PROGRAM)" | grep -q INTERP || { \

@@ -16,18 +16,18 @@ NPU_MODELS_FILES = \
 	$(if $(BR2_PACKAGE_NPU_MODELS_CPU),fp32.tflite int8.tflite) \
 	$(if $(BR2_PACKAGE_NPU_MODELS_NPU),model.rknn) \
 	$(if $(BR2_PACKAGE_NPU_RUNNER_SIMULATOR),$(NPU_MODELS_SIMULATED))
-# What the simulator computes with: the card of the .rknn and the same network for the CPU.
+# The simulator's inputs: the sidecar of the .rknn and the same network for the CPU.
 NPU_MODELS_SIMULATED = model.rknn.json $(if $(BR2_PACKAGE_NPU_MODELS_CPU),,int8.tflite)
 
-# An image without a model would boot and have nothing to run, so a missing one
-# ends the build here and not on the board.
+# An image without a model would boot and have nothing to run, so a missing model
+# stops the build.
 define NPU_MODELS_BUILD_CMDS
 	test -n "$(NPU_MODELS_NAMES)" || { \
 		echo "npu-models: no model is selected; set BR2_PACKAGE_NPU_MODELS_LIST" >&2; \
 		exit 1; \
 	}
 	test -n "$(NPU_MODELS_DIRECTORY)" || { \
-		echo "npu-models: where are the models? Set PICO_MODELS_DIR in the environment" >&2; \
+		echo "npu-models: no folder of models; set PICO_MODELS_DIR in the environment" >&2; \
 		exit 1; \
 	}
 	$(foreach m,$(NPU_MODELS_NAMES),$(foreach f,$(NPU_MODELS_FILES),\

@@ -16,8 +16,8 @@ define NPU_MODULE_COPY_LICENSE
 endef
 NPU_MODULE_POST_RSYNC_HOOKS += NPU_MODULE_COPY_LICENSE
 
-# The name is the vendor's: the SDK's firmware step writes a script of this name
-# that loads the whole camera stack, and the board's overlay puts ours back.
+# The vendor's name: the SDK's firmware step writes a script of this name that
+# loads the whole camera stack, and the board's overlay replaces it by ours.
 define NPU_MODULE_INSTALL_INIT_SYSV
 	$(INSTALL) -D -m 0755 $(@D)/S21appinit \
 		$(TARGET_DIR)/etc/init.d/S21appinit

@@ -5,8 +5,8 @@
 ################################################################################
 
 RKNN_RUNTIME_VERSION = 2.3.2
-# The commit of release 2.3.2. The repository is several GB large, hence single
-# files: they are the ones that the SDK's model converter 2.3.2 belongs to.
+# The commit of release 2.3.2, which belongs to the model converter 2.3.2. The
+# repository is several GB large, so single files are downloaded.
 RKNN_RUNTIME_COMMIT = 59a913d172e7f5ff03c9076e2ec7b1b1288ffd08
 RKNN_RUNTIME_RAW = https://raw.githubusercontent.com/airockchip/rknn-toolkit2/$(RKNN_RUNTIME_COMMIT)
 RKNN_RUNTIME_SITE = $(RKNN_RUNTIME_RAW)/rknpu2/runtime/Linux/librknn_api/armhf-uclibc

@@ -132,7 +132,7 @@ def test_what_the_kernel_cannot_do_is_said_in_one_line(board: Board) -> None:
     (board.gadget / "functions").write_text("")  # mkdir of rndis.gs0 fails
     done = board.run()
     assert done.returncode == 1
-    assert done.stdout == "S50usbdevice: the kernel makes no RNDIS gadget: no USB network\n"
+    assert done.stdout == "S50usbdevice: the kernel cannot make an RNDIS gadget: no USB network\n"
     (board.gadget / "functions").unlink()
     (board.gadget / "UDC").mkdir()
     done = board.run()
