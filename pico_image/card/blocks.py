@@ -1,8 +1,8 @@
-"""Stretches of files: slices, holes, runs of zeros, and the block map of an image.
+"""Slices of files, their holes and zeros, and the block map of an image.
 
-A block map says which blocks of an image matter, with a checksum for each run of them. The
-format is that of bmap-tools, version 2.0 (``bmaptools/BmapCreate.py`` there documents it);
-``bmaptool copy`` takes what is written here, and what bmaptool writes is read here.
+A block map lists the blocks of an image that matter, with a checksum for each run of them. The
+format is that of bmap-tools, version 2.0 (documented in ``bmaptools/BmapCreate.py``), and each
+side reads the maps of the other.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def merged(spans: Iterable[Span]) -> list[Span]:
 
 
 class SpanSet:
-    """Answers quickly which part of a stretch lies inside a set of spans."""
+    """Spans that can be searched quickly."""
 
     def __init__(self, spans: Iterable[Span]) -> None:
         self._spans = merged(spans)
@@ -130,7 +130,7 @@ class SpanSet:
         return index >= 0 and end <= self._spans[index][1]
 
     def within(self, start: int, end: int) -> Iterator[Span]:
-        """The pieces of the set that lie between ``start`` and ``end``."""
+        """The pieces of the spans between ``start`` and ``end``."""
         index = max(0, bisect_right(self._starts, start) - 1)
         for first, last in self._spans[index:]:
             if first >= end:
@@ -184,7 +184,7 @@ class Bmap:
 
     @classmethod
     def whole(cls, image_size: int) -> Bmap:
-        """A map of everything, without checksums: for an image that came without a map."""
+        """A map of all blocks, without checksums, for an image that has no map."""
         blocks = -(-image_size // BLOCK)
         return cls(image_size, (Range(0, blocks - 1, None),) if blocks else ())
 
@@ -201,7 +201,7 @@ class Bmap:
             raise UserError(f"{path}: the block map reaches beyond the end of the image")
 
     def write(self, path: Path) -> None:
-        """Write the XML file; its own checksum is taken with the field filled with zeros."""
+        """Write the XML file; its own checksum is that of the file with zeros in the field."""
         text = self._xml(_NO_SUM)
         write_text(path, self._xml(hashlib.sha256(text.encode("ascii")).hexdigest()))
 
@@ -227,14 +227,15 @@ class Bmap:
 
 
 def read_bmap(path: Path) -> Bmap:
-    """Read a bmap file of version 1.3 or newer with SHA-256 sums, its own sum checked.
+    """Read a bmap file of version 1.3 or newer with SHA-256 sums, and check its own sum.
 
-    Raises UserError when it is damaged, no bmap, or of a kind not known here.
+    Raises UserError when it is damaged, not a bmap, or of an unsupported kind.
     """
     data = path.read_bytes()
     try:
         root = ElementTree.fromstring(data)
-    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the latter: its encoding
+    # An unknown encoding is a LookupError, an unsupported one a ValueError.
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise UserError(f"{path}: not a block map: {error}") from error
     if root.tag != "bmap":
         raise UserError(f"{path}: not a block map: its root element is <{root.tag}>")
@@ -269,28 +270,28 @@ def _range(element: ElementTree.Element) -> Range:
 
 @dataclass
 class RangeRecorder:
-    """Builds a Bmap from blocks given in ascending order, hashing them as they pass."""
+    """Builds a Bmap from blocks in ascending order, and hashes them."""
 
-    ranges: list[Range] = field(default_factory=list)
+    _ranges: list[Range] = field(default_factory=list)
     _first: int | None = None
     _next: int = 0
     _hash: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def add(self, start: int, data: bytes | memoryview) -> None:
-        """Record mapped bytes. ``start`` is a multiple of BLOCK; only the last may be short."""
+        """Record mapped bytes from ``start``, a multiple of BLOCK; only the last may be short."""
         first = start // BLOCK
         if self._first is None or first != self._next:
-            self.close()
+            self._end_range()
             self._first = first
             self._hash = hashlib.sha256()
         self._hash.update(data)
         self._next = first + -(-len(data) // BLOCK)
 
-    def close(self) -> None:
+    def _end_range(self) -> None:
         if self._first is not None:
-            self.ranges.append(Range(self._first, self._next - 1, self._hash.hexdigest()))
+            self._ranges.append(Range(self._first, self._next - 1, self._hash.hexdigest()))
             self._first = None
 
     def finish(self, image_size: int) -> Bmap:
-        self.close()
-        return Bmap(image_size, tuple(self.ranges))
+        self._end_range()
+        return Bmap(image_size, tuple(self._ranges))

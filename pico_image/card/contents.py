@@ -1,4 +1,4 @@
-"""Read an image, a card or a folder of parts: what is in it, what is wrong, what differs.
+"""What is in an image, a card or a folder of parts, what is wrong, and what differs.
 
 The reports are data for JSON; describe() and describe_diff() make text of them.
 """
@@ -37,11 +37,10 @@ _LARGEST = 64 << 20
 
 
 def inspect_image(path: Path, *, layout: str | None = None, files: bool = False) -> dict[str, Any]:
-    """Everything that an image says about itself, as data for JSON (sizes in bytes).
+    """A report on an image, a card or a folder of parts as data for JSON, sizes in bytes.
 
-    ``path`` is an image, a card or a folder of parts. With ``files`` the file systems'
-    content is listed. Raises UserError when it is none of these, or its environment is
-    damaged and no ``layout`` is given in its place.
+    ``files`` adds the content of the file systems. Raises UserError when ``path`` is none of the
+    three, or when its environment is damaged and no ``layout`` is given in its place.
     """
     source = open_source(path, layout)
     problems = list(source.problems)
@@ -128,10 +127,10 @@ def _used_size(content: Slice) -> int:
 
 
 def content_of(source: Source, name: str) -> Slice:
-    """A part without what follows its content: the size is what the file system or FIT states.
+    """A part cut where its content ends, which a file system or FIT states.
 
-    For other content it is the last byte that is not zero, rounded up to 1 MiB: a loader may
-    end in zeros that its checksum covers, and the loaders' slots are smaller than that.
+    Other content ends at the last byte that is not zero, rounded up to 1 MiB: a loader may end
+    in zeros that its checksum covers, and the slots of the loaders are smaller than 1 MiB.
     """
     part = source.parts[name]
     return replace(part, size=_content_size(source, name, part))
@@ -195,9 +194,9 @@ def _settings(part: Slice, path: str) -> dict[str, str]:
 
 
 def _kernel_version(data: bytes) -> str | None:
-    """From the banner in the kernel, unpacked where it is gzip or xz or a zImage with one.
+    """From the banner in the kernel: plain, in gzip or xz, or in a zImage with one of them.
 
-    A zImage holds the magic of its packer in the unpacking code too, so every place is tried.
+    The unpacking code of a zImage contains the magic of its packer too, so each place is tried.
     """
     if match := _KERNEL.search(data):
         return match[1].decode("ascii", "replace")
@@ -244,10 +243,10 @@ def _build_info(source: Source) -> dict[str, Any] | None:
 
 
 def diff_images(console: Console, a: Path, b: Path, *, files: bool = True) -> dict[str, Any]:
-    """What differs between two images, cards or folders: variables, places, content, files.
+    """What differs between two images, cards or folders: variables, layout, content, files.
 
     Content is compared up to where it ends, so an image and the folder that it was made from
-    are the same. With ``files`` the names of changed files in ext file systems are found.
+    are the same. ``files`` adds the names of changed files in ext file systems.
     """
     left, right = open_source(a), open_source(b)
     environment = {

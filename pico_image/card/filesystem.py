@@ -1,13 +1,13 @@
-"""ext file systems inside slices of files: make, read and judge them without mounting or root.
+"""ext file systems in slices of files: make and read them without mounting and without root.
 
-A few fields of the superblock are read here (layout: Linux
-Documentation/filesystems/ext4/super.rst); all else is left to e2fsprogs. Its programs get the
-slice under a plain name in a folder of their own: debugfs splits its commands at spaces, and
-libext2fs takes a ``?`` in a file name for the start of its options.
+Some fields of the superblock are read here (layout: Linux
+Documentation/filesystems/ext4/super.rst), everything else by e2fsprogs. Its programs run in a
+folder where the file has a plain name: debugfs splits its commands at spaces, and libext2fs takes
+a ``?`` in a file name for the start of its options.
 
-``mke2fs -d`` copies owner and times of the files that it finds, so an ordinary user's build would
-put uid 1000 on the board (the vendor's SDK does just that). Owners and times are therefore set
-afterwards, inode by inode, with debugfs.
+``mke2fs -d`` copies owners and times of the files, so the build of an ordinary user would put
+uid 1000 on the board, as the vendor's SDK does. debugfs therefore sets owners and times
+afterwards, inode by inode.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.card.blocks import Slice, Span, merged
 
-#: Named one by one: defaults differ between distributions, and the boards' 5.10 kernel does not
-#: know the newest (orphan_file). metadata_csum lets e2fsck see what a power cut left behind.
+#: A complete list, because defaults differ between distributions and the boards' kernel 5.10 does
+#: not support the newest (orphan_file). metadata_csum lets e2fsck find what a power cut damaged.
 FEATURES = (
     "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,flex_bg,sparse_super,"
     "large_file,dir_nlink,extra_isize,metadata_csum"
 )
-#: As mke2fs itself chooses below 512 MiB. A journal has 1024 blocks at least (4 MiB of a rootfs
-#: of 12 with 4 KiB blocks), and a file system of one group (128 MiB with 4 KiB blocks) has no
-#: second superblock to be repaired from.
+#: What mke2fs chooses below 512 MiB. With blocks of 4 KiB the smallest journal, 1024 blocks, would
+#: take 4 of the 12 MiB of a rootfs, and a file system below 128 MiB, which is one group, would have
+#: no second superblock for repairs.
 BLOCK = 1024
 JOURNAL_BLOCKS = 1024
 INODE = 256
@@ -52,7 +52,7 @@ _INCOMPAT_64BIT = 0x80
 _INCOMPAT_RECOVER = 0x4
 _INCOMPAT_EXTENTS = 0x40
 _COMPAT_JOURNAL = 0x4
-#: No file of a board is larger; more of a damaged one is not read.
+#: No file of a board is larger; of a damaged one no more is read.
 _LARGEST_FILE = 64 << 20
 
 
@@ -156,10 +156,10 @@ def _text(raw: bytes) -> str:
 
 
 def free_spans(image: Slice) -> list[Span]:
-    """The spans of ``image`` that its file system calls free; none when in doubt.
+    """The spans of ``image`` that its file system marks as free; none when in doubt.
 
-    Read by dumpe2fs. Without it nothing is known to be free, which is slower on the card and
-    always right. The spans count from the slice's first byte.
+    Without dumpe2fs nothing counts as free, which makes flashing slower and is always right. The
+    spans count from the slice's first byte.
     """
     if read_superblock(image) is None:
         return []
@@ -200,7 +200,7 @@ def list_files(image: Slice) -> list[Entry]:
         for folder, block in zip(level, answer.split("debugfs: ls -p ")[1:], strict=False):
             for inode, entry in _rows(folder, block):
                 entries.append(entry)
-                if entry.is_folder and inode not in seen:  # a damaged tree may go in circles
+                if entry.is_folder and inode not in seen:  # a damaged tree may have circles
                     seen.add(inode)
                     deeper.append(entry.path)
         level = deeper
@@ -221,8 +221,8 @@ def _rows(folder: str, block: str) -> Iterator[tuple[int, Entry]]:
 def read_file(image: Slice, path: str) -> bytes:
     """The content of one file.
 
-    After a power cut this is the state before the journal is replayed: boot the card once more
-    to see what its system sees. Raises UserError when the file system cannot be read or has no
+    After a power cut this is the state before the journal is replayed; boot the card once more
+    to get the state after it. Raises UserError when the file system cannot be read or has no
     such file.
     """
     with _linked(image) as folder:
@@ -243,7 +243,7 @@ def extract(image: Slice, folder: Path) -> None:
 
 
 def _quoted(path: str) -> str:
-    """A path as one word of a debugfs command. Raises UserError for a newline, which ends it."""
+    """A path as one word of a debugfs command. Raises UserError for a line break, which ends it."""
     if "\n" in path:
         raise UserError(f"debugfs does not take the name {path!r}: it has a line break")
     return '"' + path.replace('"', '""') + '"'
@@ -251,7 +251,7 @@ def _quoted(path: str) -> str:
 
 @contextmanager
 def _linked(image: Slice) -> Iterator[Path]:
-    """A folder in which ``image``, a link, leads to the slice's file."""
+    """A folder with a link named ``image`` to the slice's file."""
     with tempfile.TemporaryDirectory(prefix="pico-filesystem-") as scratch:
         folder = Path(scratch)
         (folder / "image").symlink_to(image.path.absolute())
@@ -299,8 +299,8 @@ def make(console: Console, folder: Path, image: Path, volume: Volume, epoch: int
 
     ``epoch`` becomes the time of every inode; the same input gives the same bytes.
 
-    Raises UserError with both sizes when the content does not fit the slot, before anything
-    is written to ``image``.
+    Raises UserError with both sizes, and leaves ``image`` as it was, when the content does not
+    fit the slot.
     """
     label = volume.label
     paths = _tree(folder)
@@ -313,7 +313,7 @@ def make(console: Console, folder: Path, image: Path, volume: Volume, epoch: int
             "in its partition string (configs/boards.yml, or `partitions:` in the variant)",
         )
     size = content_size if volume.shrink else volume.slot_size
-    # Growing adds groups with as many inodes each as the first ones have.
+    # Growing adds groups with as many inodes as the first ones.
     inodes = max(_INODES_PER_BYTE * size, 2 * len(paths))
     identity = str(uuid.uuid5(_NAMESPACE, label))
     env = {
@@ -373,12 +373,12 @@ def _estimate(paths: list[Path]) -> int:
     for path in paths:
         if path.is_symlink():
             continue
-        # A folder's own size differs between the file systems that a build may lie on.
+        # The size of a folder itself depends on the file system of the build machine.
         size = 32 * sum(1 for _ in path.iterdir()) if path.is_dir() else path.stat().st_size
         blocks += max(1, math.ceil(size / BLOCK))
     content = blocks * BLOCK
     table = int(max(_INODES_PER_BYTE * content, 2 * len(paths))) * INODE
-    # Superblocks, group descriptors and what resize_inode keeps for more of them: 512 KiB.
+    # Superblocks, group descriptors and what resize_inode reserves for more of them: 512 KiB.
     return (int((content + table) * 1.03) + (1 << 19)) // 4096 * 4096
 
 
@@ -400,7 +400,7 @@ def _inode_script(folder: Path, paths: list[Path], epoch: int, modes: Mapping[st
 
 
 def _default_mode(path: Path) -> int:
-    """0755 for folders and programs, 0644 for other files, whatever the build's umask is."""
+    """0755 for folders and programs, 0644 for other files, whatever the umask of the build."""
     if path.is_symlink():
         return 0o777
     return 0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644

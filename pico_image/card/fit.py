@@ -26,7 +26,7 @@ from pico_image.card.blocks import Slice
 _MAGIC = 0xD00DFEED
 _BEGIN, _END_NODE, _PROPERTY, _NOP = 1, 2, 3, 4
 _DIGESTS = ("sha256", "sha1", "md5", "sha384", "sha512")
-#: No FIT of a board comes near it; a larger one is a damaged header.
+#: Far above the size of any board's FIT; a header that states more is damaged.
 _LARGEST = 256 << 20
 _SOURCE = """/dts-v1/;
 / {{
@@ -83,8 +83,8 @@ def make(console: Console, files: BootFiles, image: Path, epoch: int) -> None:
             description=files.description, kernel_description=files.kernel_description
         )
         (folder / "image.its").write_text(source, encoding="utf-8")
-        # mkimage has up to three copies of the image side by side, and on a full disk it prints its
-        # usage and "Can't write file", not why.
+        # mkimage keeps up to three copies of the image, and on a full disk it prints its usage
+        # and "Can't write file", not the cause.
         needed = 3 * (files.kernel.stat().st_size + files.ramdisk.stat().st_size)
         if shutil.disk_usage(folder).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(image))
@@ -116,9 +116,9 @@ class Node:
 
 @dataclass(frozen=True)
 class FitImage:
-    """One image in a FIT: ``data`` is None when not all of it is there.
+    """One image in a FIT; ``data`` is None when some of it is missing.
 
-    ``hashes`` says of each algorithm whether the hash is good, wrong or not checked.
+    ``hashes`` maps algorithms to "good", "wrong" or "not checked".
     """
 
     node: Node
@@ -139,7 +139,7 @@ class FitImage:
 
 @dataclass(frozen=True)
 class Fit:
-    """``size`` in bytes is all of it, data outside the tree included."""
+    """A FIT; ``size`` in bytes includes data outside the tree."""
 
     size: int
     root: Node = field(default_factory=Node)
@@ -173,9 +173,9 @@ class Fit:
 
 
 def read(part: Slice) -> Fit | None:
-    """The FIT in ``part``, each image checked against the hashes beside it; None if there is none.
+    """The FIT in ``part``, with each image compared with its hashes; None if there is none.
 
-    A FIT that is cut short or malformed is one with ``problems`` and without images.
+    A FIT that is cut short or malformed has ``problems`` and no images.
     """
     stated = _tree_size(part.read(0, 40))
     if stated is None:
@@ -259,9 +259,9 @@ def _walk(data: bytes, at: int, strings: int) -> Node:
 
 
 def _data(part: Slice, node: Node, tree: int) -> tuple[bytes | None, int]:
-    """An image's bytes (None when they are not all there) and where they end.
+    """An image's bytes, None when some are missing, and the position of their end.
 
-    They lie in the tree, or behind it at ``data-position`` or ``data-offset``.
+    They are in the tree, or after it at ``data-position`` or ``data-offset``.
     """
     if "data" in node.properties:
         return node.properties["data"], tree

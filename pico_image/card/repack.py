@@ -1,7 +1,7 @@
-"""Take an image apart, and change one without the SDK: NPU memory, boot arguments, partition sizes.
+"""Take an image apart, or change its NPU memory, boot arguments and partition sizes.
 
-All of it is in the environment; moving partitions only moves their bytes. The result goes
-through the same composer as a build.
+The environment holds all of these; where partitions move, only their bytes move. The image is
+composed as in a build, without the SDK.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Changes:
-    """What repack() changes.
+    """Changes of an image.
 
-    ``cma`` is the NPU's memory ("8M"), ``sizes`` new sizes of slots ({"oem": "64M"}),
-    ``set_arguments`` kernel arguments to set ("quiet", "loglevel=4"), ``drop_arguments`` names
-    of arguments to leave out, ``layout`` a whole new partition string for the same parts.
+    ``cma`` is the NPU's memory ("8M"), ``sizes`` maps partitions to new sizes ({"oem": "64M"}),
+    ``set_arguments`` are kernel arguments to set ("quiet", "loglevel=4"), ``drop_arguments``
+    names of arguments to remove, ``layout`` is a new partition string for the same parts.
     """
 
     cma: str | None = None
@@ -43,7 +43,7 @@ class Changes:
     layout: str | None = None
 
     def arguments(self, text: str) -> str:
-        """Kernel arguments with some set, replaced in place or added at the end, some dropped."""
+        """The changed kernel arguments: set ones replace the old or follow at the end."""
         new_words = list(self.set_arguments)
         if self.cma is not None:
             new_words.append(f"{CMA}={cma_size(self.cma)}")
@@ -73,7 +73,7 @@ class Changes:
         return " " + " ".join(words)
 
     def table(self, old: PartitionTable) -> PartitionTable:
-        """The new layout. Raises UserError when it would move what the boot ROM looks for."""
+        """The changed layout. Raises UserError when a part of the boot chain would move."""
         table = old
         if self.layout is not None:
             table = PartitionTable.parse(self.layout)
@@ -102,11 +102,10 @@ class Changes:
 def repack(console: Console, path: Path, out: Path, changes: Changes) -> Composed:
     """Write the image ``out`` (with block map and SHA256SUMS) from an image or folder of parts.
 
-    Where ``path`` is a folder and ``out`` a name in it, its env.img and .env.txt are written
-    anew as well.
+    Where ``out`` is in the folder ``path``, env.img and .env.txt of the folder change as well.
 
-    Raises UserError for a part that does not fit its new slot, an unknown partition, or when
-    nothing is to change; nothing is written then.
+    Raises UserError, and writes nothing, for a part that does not fit its new slot, an unknown
+    partition, or no change at all.
     """
     source = open_source(path)
     if not any(astuple(changes)):
@@ -134,7 +133,7 @@ def repack(console: Console, path: Path, out: Path, changes: Changes) -> Compose
         parts["env"] = new_env
         composed = compose(console, parts, table, out, empty=missing)
     for form in COMPRESSED:
-        out.with_name(out.name + form).unlink(missing_ok=True)  # it held the image before
+        out.with_name(out.name + form).unlink(missing_ok=True)  # of the image before
     names = [out.name, composed.bmap_path.name]
     if source.kind == "folder" and out.parent.resolve() == path.resolve():
         with atomic_write(path / "env.img") as stream:
@@ -170,7 +169,7 @@ def _write_build_info(
 
 
 def cma_size(text: str) -> str:
-    """``8M`` for any way to write it. Raises UserError unless whole MiB from 0 to 512."""
+    """A size written as ``8M``. Raises UserError unless it is a whole number of MiB up to 512."""
     count = parse_size(text, "the size of the NPU's memory")
     if count % MIB or not 0 <= count <= 512 * MIB:
         raise UserError(
@@ -185,9 +184,9 @@ def extract(
 ) -> list[Path]:
     """Write the parts of an image or card as files, with ``.env.txt``: a SocToolkit folder.
 
-    A part is cut where its content ends (file system, FIT, last byte that is not zero). With
-    ``files`` the content of the file systems is copied out too, each into a folder of its name.
-    Raises UserError rather than write into a folder that holds something.
+    A part is cut where its content ends (file system, FIT, last byte that is not zero).
+    ``files`` adds a folder for each file system with its content. Raises UserError when
+    ``folder`` is not empty.
     """
     source = open_source(path, layout)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -1,6 +1,6 @@
-"""Is an image, and everything beside it, what its build wrote down? And ``SHA256SUMS`` itself.
+"""Compare an image and the files beside it with SHA256SUMS, block map and build-info.json.
 
-``SHA256SUMS`` has the form of coreutils' sha256sum.
+``SHA256SUMS`` has the format of coreutils' sha256sum.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ SIGNATURE = f"{SUMS}.sig"
 
 
 def write_sums(folder: Path, names: Iterable[str], known: Mapping[str, str] | None = None) -> Path:
-    """Write the sums of ``names`` in ``folder``; those in ``known`` are not computed again."""
+    """Write the sums of ``names`` in ``folder``; those in ``known`` are not computed."""
     have = known or {}
     lines = [f"{have.get(name) or sha256_file(folder / name)}  {name}\n" for name in sorted(names)]
     path = folder / SUMS
     text = "".join(lines)
     if not path.is_file() or path.read_bytes() != text.encode():
-        # A signature of other sums would read as a forgery.
+        # A signature of other sums would look like a forgery.
         (folder / SIGNATURE).unlink(missing_ok=True)
     write_text(path, text)
     return path
 
 
 def read_sums(path: Path) -> dict[str, str]:
-    """File name to hex SHA-256. Raises UserError for a line that is none of sha256sum's."""
+    """File names to hex SHA-256. Raises UserError for a line that sha256sum did not write."""
     sums: dict[str, str] = {}
     text = path.read_text(encoding="utf-8", errors="replace")
     for number, line in enumerate(text.splitlines(), 1):
@@ -48,8 +48,8 @@ def read_sums(path: Path) -> dict[str, str]:
     return sums
 
 
-def update_sums(folder: Path, names: Iterable[str], known: Mapping[str, str]) -> Path:
-    """Like write_sums(), keeping the lines of other files that are still there."""
+def update_sums(folder: Path, names: Iterable[str], known: Mapping[str, str]) -> None:
+    """Like write_sums(), and keep the lines of other files that still exist."""
     path = folder / SUMS
     others = read_sums(path) if path.is_file() else {}
     changed = set(names)
@@ -58,13 +58,13 @@ def update_sums(folder: Path, names: Iterable[str], known: Mapping[str, str]) ->
         for name, total in others.items()
         if name not in changed and (folder / name).is_file()
     }
-    return write_sums(folder, [*changed, *kept], {**kept, **known})
+    write_sums(folder, [*changed, *kept], {**kept, **known})
 
 
 def check_sums(console: Console, image: ImageFile) -> None:
-    """Read the image once and compare it with its block map, or else with SHA256SUMS.
+    """Compare an image with its block map, or with SHA256SUMS where it has no map.
 
-    Raises UserError when it is damaged, so that no damaged image gets onto a card.
+    Raises UserError when it is damaged.
     """
     bmap = image.bmap
     if bmap is not None and not image.compressed:
@@ -110,7 +110,7 @@ def verify(console: Console, path: Path) -> list[str]:
             f"there is no card image {image}", hint="build one with: invoke build-image"
         )
     checked: list[str] = []
-    wrong: list[str] = []
+    differences: list[str] = []
     sums = folder / SUMS
     if sums.is_file():
         known = read_sums(sums)
@@ -119,15 +119,17 @@ def verify(console: Console, path: Path) -> list[str]:
             for name in names:
                 checked.append(f"{name} with {SUMS}")
                 if not (folder / name).is_file():
-                    wrong.append(f"{name} is missing")
+                    differences.append(f"{name} is missing")
                 elif sha256_file(folder / name) != known[name]:
-                    wrong.append(f"{name} does not have the SHA-256 that {SUMS} states")
+                    differences.append(f"{name} does not have the SHA-256 that {SUMS} states")
     info = build_info_path(image)
     if info is not None:
         with console.step(f"compare with {info}"):
-            _parts(image, info, checked, wrong)
-    if wrong:
-        raise CheckFailed(f"{path} is not what was built:\n" + "\n".join(f"  {x}" for x in wrong))
+            _compare_parts(image, info, checked, differences)
+    if differences:
+        raise CheckFailed(
+            f"{path} is not what was built:\n" + "\n".join(f"  {x}" for x in differences)
+        )
     opened = open_image(image)
     if opened.bmap is not None:
         checked.append(f"{image.name} with its block map")
@@ -152,8 +154,8 @@ def _load(path: Path) -> dict[str, Any]:
     return dict(parts)
 
 
-def _parts(image: Path, info: Path, checked: list[str], wrong: list[str]) -> None:
-    """The slots of the image against the parts that the build wrote down."""
+def _compare_parts(image: Path, info: Path, checked: list[str], differences: list[str]) -> None:
+    """Compare the slots of the image with the parts in its build-info.json."""
     if image.suffix != ".img":
         return
     source = open_source(image)
@@ -162,6 +164,6 @@ def _parts(image: Path, info: Path, checked: list[str], wrong: list[str]) -> Non
         part = source.parts.get(name)
         size = int(entry["bytes"])
         if part is None or part.length() < size:
-            wrong.append(f"{name} is not in {image.name}, or not whole")
+            differences.append(f"{name} is not in {image.name}, or not whole")
         elif replace(part, size=size).sha256() != entry["sha256"]:
-            wrong.append(f"{name} in {image.name} is not the one in {info.name}")
+            differences.append(f"{name} in {image.name} is not the one in {info.name}")
