@@ -50,8 +50,8 @@ def test(context: Context, keyword: str = "", level: str = "full") -> None:
     if level not in ("fast", "full", "proofs"):
         raise UserError(f"unknown level {level!r}", hint="allowed: fast, full, proofs")
     # One worker a core; tests/conftest.py says what stays together and what comes first.
-    words = [sys.executable, "-m", "pytest", "-n", "auto", "--dist", "loadgroup"]
-    words += ["--no-loadscope-reorder"]
+    words = [sys.executable, "-m", "pytest", "-n", "auto", "--maxprocesses", "8"]
+    words += ["--dist", "loadgroup", "--no-loadscope-reorder"]
     if keyword:
         words += ["-k", keyword]
     if level == "fast":
