@@ -52,11 +52,23 @@ def pytest_configure() -> None:
 
 #: Fixtures that are expensive to make, and whose they are: all their users run in one worker.
 SHARED = {"engine_process": "", "board": "board/", "images": "emulator/"}
-#: Groups that take minutes, the longest first; TensorFlow Lite's before them, as the first to use
-#: it compiles it for ten minutes where the cache is empty.
+#: Groups that take minutes, the longest first. Where the cache is empty, test_arm.py compiles
+#: TensorFlow Lite for ten minutes: what does not need it follows at once, what needs it later.
 FIRST = (
     "compile/test_arm.py",
     "engine_process",
+    "models/test_conversion.py",
+    "compile/test_uclibc.py",
+    "board",
+    "emulator/test_try.py",
+    "images",
+    "emulator/test_host_kills.py",
+    "image/test_build_faults.py",
+    "compile/test_reproducible.py",
+    "test_benchmarks.py",
+    "emulator/test_power_cut.py",
+    "emulator/test_board_faults.py",
+    "app/test_fuzz.py",
 )
 
 
