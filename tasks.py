@@ -1,10 +1,18 @@
 """The Invoke namespace: the tasks of ``pico_image/tasks``, gathered from their rooms."""
 
 from pico_image.tasks.building import build_all, build_image, fetch, sdk_config, shell
-from pico_image.tasks.cards import flash, inspect_image, repack, sign, verify
 from pico_image.tasks.common import mistakes_exit_2
+from pico_image.tasks.images import (
+    flash,
+    inspect_image,
+    legal_info,
+    repack,
+    sbom,
+    sign,
+    size_report,
+    verify,
+)
 from pico_image.tasks.models import convert_models, inspect_model
-from pico_image.tasks.paperwork import legal_info, sbom, size_report
 from pico_image.tasks.results import compare, history, report
 from pico_image.tasks.running import bench, deploy, emulate, try_
 from pico_image.tasks.upkeep import clean, doctor, lint, test

@@ -41,6 +41,16 @@ def examine(root: Path = ROOT, *, context: str | None = None, online: bool = Tru
     return [finding for check in checks for finding in check()]
 
 
+def as_text(findings: list[Finding]) -> str:
+    """A line for each finding: ok, FAIL, or note where only some tasks are concerned."""
+    lines = []
+    for item in findings:
+        mark = "ok  " if item.ok else ("FAIL" if item.needed else "note")
+        remedy = "" if item.ok else f"  -> {item.remedy}"
+        lines.append(f"{mark}  {item.name}: {item.detail}{remedy}")
+    return "\n".join(lines)
+
+
 def as_json(findings: list[Finding]) -> list[dict[str, Any]]:
     return [asdict(finding) for finding in findings]
 

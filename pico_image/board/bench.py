@@ -20,6 +20,8 @@ from pico_image.board.ssh import Connection, Unreachable
 from pico_image.results import store
 
 RESULTS = "/userdata/bench"
+#: The options of npu-bench for each suite.
+SUITES = {"quick": ["--quick"], "full": [], "mlperf": ["--mlperf-style"]}
 #: A result with thousands of samples is some hundred KB.
 LEAST_KIB = 2048
 WAIT_SECONDS = 900.0
@@ -38,6 +40,13 @@ wait "$pid"
 sleep 10
 kill "$tail"
 """
+
+
+def options_of(suite: str) -> list[str]:
+    """The options of npu-bench for a suite. Raises UserError for an unknown one."""
+    if suite not in SUITES:
+        raise UserError(f"unknown suite {suite!r}", hint=f"allowed: {', '.join(SUITES)}")
+    return SUITES[suite]
 
 
 def bench(connection: Connection, *, options: Sequence[str] = (), last: bool = False) -> store.Run:

@@ -21,6 +21,9 @@ from pico_image.base.files import ROOT
 from pico_image.board import compatibility
 from pico_image.board.compatibility import PROGRAMS
 from pico_image.board.ssh import Connection
+from pico_image.compile.programs import app
+from pico_image.config.configuration import Config
+from pico_image.models import convert, user_files
 
 #: One line about the last deploy. npu-bench copies it into its results, because the commit of the
 #: image is not the build that was measured. Undone like any other file.
@@ -84,6 +87,25 @@ class Deployed:
     unchanged: list[str]
 
 
+def make_and_deploy(
+    connection: Connection, config: Config, models: Sequence[str], *, programs: bool
+) -> Deployed:
+    """Convert models (or take the user's own from out/models), compile programs, send both.
+
+    Raises UserError before anything is made when a name is unknown or the board is not ready.
+    """
+    own = {name: folder for name in models if (folder := user_files.kept(config, name))}
+    if not models and not programs:
+        raise _nothing_to_deploy()
+    ready(connection)
+    console = connection.console
+    return deploy(
+        connection,
+        programs=app(console, config) / "bin" if programs else None,
+        models={name: own.get(name) or convert.convert(console, config, name) for name in models},
+    )
+
+
 def deploy(
     connection: Connection,
     *,
@@ -106,7 +128,7 @@ def deploy(
     for name, folder in (models or {}).items():
         files |= compatibility.model_files(connection, name, folder)
     if not files:
-        raise nothing_to_deploy()
+        raise _nothing_to_deploy()
     unchanged = _same(connection, files)
     fresh = {path: file for path, file in files.items() if path not in unchanged}
     if not fresh:
@@ -118,7 +140,7 @@ def deploy(
     return Deployed(sorted(fresh), sent, sorted(unchanged))
 
 
-def nothing_to_deploy() -> UserError:
+def _nothing_to_deploy() -> UserError:
     return UserError(
         "there is nothing to deploy", hint="name models with --model, or say --programs"
     )

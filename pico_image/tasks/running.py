@@ -79,11 +79,7 @@ def bench(
     from pico_image.image import build
     from pico_image.results import history as past
 
-    options = {"": [], "quick": ["--quick"], "full": [], "mlperf": ["--mlperf-style"]}
-    if suite not in options:
-        raise UserError(
-            f"unknown suite {suite!r}", hint=f"allowed: {', '.join(filter(None, options))}"
-        )
+    options = board_bench.options_of(suite or "full")
     if not host and (identity or port != "22" or last or suite not in ("", "quick")):
         raise UserError(
             "without --host the emulator's image is booted, which runs the quick suite by itself",
@@ -95,7 +91,7 @@ def bench(
             console, host, port=whole("port", port), identity=optional_path(identity)
         )
         with console.logging_to(output_dir() / "board" / "logs", "bench"):
-            run = board_bench.bench(board, options=options[suite], last=last)
+            run = board_bench.bench(board, options=options, last=last)
     else:
         images = build.existing_images("emulator")
         with console.logging_to(output_dir() / "emulator" / "logs", "bench"):
@@ -132,8 +128,6 @@ def deploy(
     """Update programs or models on a running board without a new image."""
     from pico_image.board import deploy as deployment
     from pico_image.board.ssh import Connection
-    from pico_image.compile.programs import app
-    from pico_image.models import convert, user_files
 
     if not host:
         raise UserError(
@@ -142,27 +136,16 @@ def deploy(
         )
     if undo and (model or programs):
         raise UserError(
-            "--undo puts back what was; --model and --programs bring what is new",
-            hint="two calls, one after the other",
+            "--undo restores the old files; --model and --programs send new ones",
+            hint="make two calls, one after the other",
         )
     console = Console(verbose=verbose)
-    config = configuration.load()
-    own = {name: folder for name in model if (folder := user_files.kept(config, name))}
     board = Connection(console, host, port=whole("port", port), identity=optional_path(identity))
     with console.logging_to(output_dir() / "board" / "logs", "deploy"):
         if undo:
             print("\n".join(deployment.undo(board)))
             return
-        if not model and not programs:
-            raise deployment.nothing_to_deploy()
-        deployment.ready(board)
-        sent = deployment.deploy(
-            board,
-            programs=app(console, config) / "bin" if programs else None,
-            models={
-                name: own.get(name) or convert.convert(console, config, name) for name in model
-            },
-        )
+        sent = deployment.make_and_deploy(board, configuration.load(), model, programs=programs)
     for path in sent.files:
         print(path)
     print(f"sent {len(sent.files)} files, {sent.sent} bytes; {len(sent.unchanged)} were the same")

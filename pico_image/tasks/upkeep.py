@@ -27,13 +27,7 @@ def doctor(_: Context, context: str = "", offline: bool = False, json: bool = Fa
     from pico_image import doctor as examination
 
     findings = examination.examine(context=context or None, online=not offline)
-    if json:
-        show(examination.as_json(findings))
-    else:
-        for item in findings:
-            mark = "ok  " if item.ok else ("FAIL" if item.needed else "note")
-            remedy = "" if item.ok else f"  -> {item.remedy}"
-            print(f"{mark}  {item.name}: {item.detail}{remedy}")
+    show(examination.as_json(findings)) if json else print(examination.as_text(findings))
     if any(item.needed and not item.ok for item in findings):
         raise UserError("this machine is not fit yet; see the lines marked FAIL")
 

@@ -111,7 +111,7 @@ def test_unknown_variant_is_the_users_error() -> None:
         (("bench", "--suite", "some"), "unknown suite 'some'"),
         (("deploy",), "--host is missing"),
         (("deploy", "--host", "127.0.0.1"), "nothing to deploy"),
-        (("deploy", "--host", "127.0.0.1", "--undo", "--programs"), "--undo puts back"),
+        (("deploy", "--host", "127.0.0.1", "--undo", "--programs"), "--undo restores"),
         (("deploy", "--host", "127.0.0.1", "--model", "nobody"), "unknown model 'nobody'"),
         (("report", "nowhere", "--output", "x"), "could not find the benchmark result nowhere"),
         (("compare", "a", "b", "--threshold", "x"), "--threshold takes a number, not 'x'"),
