@@ -25,7 +25,7 @@ STOCK = (
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], PartitionTable]:
+def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], PartitionTable]:
     return helpers.make_parts(tmp_path_factory.mktemp("parts"))
 
 
@@ -49,9 +49,9 @@ def by_dd(parts: dict[str, Path], table: PartitionTable, out: Path) -> Path:
 
 
 def test_the_image_is_what_dd_makes_and_ends_after_its_last_part(
-    made: tuple[dict[str, Path], PartitionTable], tmp_path: Path
+    sample: tuple[dict[str, Path], PartitionTable], tmp_path: Path
 ) -> None:
-    parts, table = made
+    parts, table = sample
     image = tmp_path / "sdcard.img"
     result = compose(Console(), parts, table, image)
     other = by_dd(parts, table, tmp_path / "dd.img")
@@ -68,9 +68,9 @@ def test_the_image_is_what_dd_makes_and_ends_after_its_last_part(
 
 
 def test_a_part_that_is_no_multiple_of_the_block_ends_in_zeros(
-    made: tuple[dict[str, Path], PartitionTable], tmp_path: Path
+    sample: tuple[dict[str, Path], PartitionTable], tmp_path: Path
 ) -> None:
-    parts, table = made
+    parts, table = sample
     short = tmp_path / "rootfs.img"
     short.write_bytes(b"x" * 5000)
     image = tmp_path / "sdcard.img"
@@ -93,9 +93,9 @@ def test_parts_that_begin_inside_a_block_are_placed_to_the_byte(tmp_path: Path) 
 
 
 def test_holes_and_zeros_take_no_room_but_what_a_file_system_uses_is_mapped(
-    made: tuple[dict[str, Path], PartitionTable], tmp_path: Path
+    sample: tuple[dict[str, Path], PartitionTable], tmp_path: Path
 ) -> None:
-    parts, table = made
+    parts, table = sample
     dense = tmp_path / "oem.img"  # as after a copy that filled the holes
     dense.write_bytes(parts["oem"].read_bytes())
     image = tmp_path / "sdcard.img"
@@ -116,10 +116,10 @@ def test_holes_and_zeros_take_no_room_but_what_a_file_system_uses_is_mapped(
 def free_blocks(image: Path) -> set[int]:
     """Free blocks asked of debugfs one by one, another program than the one in use."""
     count = image.stat().st_size // 1024
-    wanted = "\n".join(f"testb {block}" for block in range(1, count))
+    commands = "\n".join(f"testb {block}" for block in range(1, count))
     done = subprocess.run(
         [helpers.tool("debugfs", "e2fsprogs"), "-f", "-", image],
-        input=wanted,
+        input=commands,
         capture_output=True,
         text=True,
         check=True,
@@ -137,9 +137,9 @@ def blocks(data: bytes) -> list[bytes]:
 
 
 def test_bmaptool_copies_and_verifies_with_our_map(
-    made: tuple[dict[str, Path], PartitionTable], tmp_path: Path
+    sample: tuple[dict[str, Path], PartitionTable], tmp_path: Path
 ) -> None:
-    parts, table = made
+    parts, table = sample
     image, target = tmp_path / "sdcard.img", tmp_path / "card"
     bmap = compose(Console(), parts, table, image).bmap
     done = subprocess.run(
@@ -165,9 +165,9 @@ def test_bmaptool_copies_and_verifies_with_our_map(
 
 
 def test_the_map_is_read_back_and_a_changed_digit_is_found(
-    made: tuple[dict[str, Path], PartitionTable], tmp_path: Path
+    sample: tuple[dict[str, Path], PartitionTable], tmp_path: Path
 ) -> None:
-    parts, table = made
+    parts, table = sample
     result = compose(Console(), parts, table, tmp_path / "sdcard.img")
     assert read_bmap(result.bmap_path) == result.bmap
     text = result.bmap_path.read_text(encoding="ascii")
@@ -178,9 +178,9 @@ def test_the_map_is_read_back_and_a_changed_digit_is_found(
 
 
 def test_a_map_of_bmaptool_is_read(
-    made: tuple[dict[str, Path], PartitionTable], tmp_path: Path
+    sample: tuple[dict[str, Path], PartitionTable], tmp_path: Path
 ) -> None:
-    parts, table = made
+    parts, table = sample
     image, bmap = tmp_path / "sdcard.img", tmp_path / "other.bmap"
     size = compose(Console(), parts, table, image).bmap.image_size
     tool = helpers.tool("bmaptool", "bmap-tools")
@@ -198,9 +198,9 @@ def refuse(
 
 
 def test_bad_parts_are_refused_and_nothing_is_written(
-    made: tuple[dict[str, Path], PartitionTable], tmp_path: Path
+    sample: tuple[dict[str, Path], PartitionTable], tmp_path: Path
 ) -> None:
-    parts, table = made
+    parts, table = sample
     big = tmp_path / "boot.img"
     big.write_bytes(bytes((2 << 20) + 1))
     refuse({**parts, "boot": big}, table, tmp_path, r"2097153 bytes.*only.*2097152 bytes")
@@ -218,9 +218,9 @@ def test_bad_parts_are_refused_and_nothing_is_written(
 
 
 def test_an_environment_of_another_image_is_refused(
-    made: tuple[dict[str, Path], PartitionTable], tmp_path: Path
+    sample: tuple[dict[str, Path], PartitionTable], tmp_path: Path
 ) -> None:
-    parts, table = made
+    parts, table = sample
     env = tmp_path / "env.img"
     stock = PartitionTable.parse(STOCK)
     env.write_bytes(env_image(boot_variables(stock, cma_mib=24)))
@@ -232,9 +232,9 @@ def test_an_environment_of_another_image_is_refused(
 
 
 def test_a_failure_leaves_the_earlier_image(
-    made: tuple[dict[str, Path], PartitionTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sample: tuple[dict[str, Path], PartitionTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts, table = made
+    parts, table = sample
     image = tmp_path / "sdcard.img"
     compose(Console(), parts, table, image)
     before = image.read_bytes()

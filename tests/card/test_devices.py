@@ -70,8 +70,8 @@ LSBLK = json.dumps(
 @pytest.fixture
 def disks() -> dict[str, Device]:
     kinds = {"mmcblk0": "SD", "mmcblk2": "MMC"}
-    found = parse_lsblk(LSBLK, lambda name: kinds.get(name, ""))
-    return {device.path.name: device for device in found}
+    devices = parse_lsblk(LSBLK, lambda name: kinds.get(name, ""))
+    return {device.path.name: device for device in devices}
 
 
 def test_only_whole_disks_and_loops_are_listed(disks: dict[str, Device]) -> None:
@@ -81,8 +81,8 @@ def test_only_whole_disks_and_loops_are_listed(disks: dict[str, Device]) -> None
 
 
 def test_candidates_are_removable_and_hold_a_medium(disks: dict[str, Device]) -> None:
-    found = [device.path.name for device in candidates(list(disks.values()))]
-    assert found == ["sda", "sdb", "sde", "mmcblk0"]
+    names = [device.path.name for device in candidates(list(disks.values()))]
+    assert names == ["sda", "sdb", "sde", "mmcblk0"]
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,10 @@ def backing(tmp_path: Path) -> Path:
 
 def same(image: Composed, card: Path) -> None:
     """Every mapped byte as in the image, every other byte as it was."""
-    wanted, held = image.image.read_bytes(), card.read_bytes()
+    content, held = image.image.read_bytes(), card.read_bytes()
     expected = bytearray(b"\xa5" * len(held))
     for first, last in image.bmap.spans:
-        expected[first:last] = wanted[first:last]
+        expected[first:last] = content[first:last]
     assert held == bytes(expected)
 
 
@@ -78,8 +78,8 @@ def test_a_file_system_that_was_flashed_is_sound(image: Composed, backing: Path)
 
 def test_full_writes_the_gaps_too(image: Composed, backing: Path) -> None:
     flash(Console(), image.image, str(backing), Options(yes=True, full=True))
-    wanted = image.image.read_bytes()
-    assert backing.read_bytes() == wanted + b"\xa5" * (CARD - len(wanted))
+    content = image.image.read_bytes()
+    assert backing.read_bytes() == content + b"\xa5" * (CARD - len(content))
 
 
 @pytest.mark.parametrize("form", ["zst", "xz", "gz"])
@@ -322,12 +322,12 @@ def test_an_emulators_image_does_not_get_onto_a_card(image: Composed, tmp_path: 
     from pico_image.card.image_file import open_image
 
     parts, table = helpers.make_parts(tmp_path / "parts")
-    made = compose(Console(), parts, table, tmp_path / "sdcard.img")
+    composed = compose(Console(), parts, table, tmp_path / "sdcard.img")
     card = Device(Path("/dev/sdz"), CARD, removable=True)
     _refuse(open_image(image.image), card, image.bmap.image_size, ())
     with pytest.raises(UserError, match="no Luckfox board boots"):
-        _refuse(open_image(made.image), card, made.bmap.image_size, ())
-    _refuse(open_image(made.image), card, made.bmap.image_size, ("emulator",))
+        _refuse(open_image(composed.image), card, composed.bmap.image_size, ())
+    _refuse(open_image(composed.image), card, composed.bmap.image_size, ("emulator",))
 
 
 def test_nothing_is_written_without_a_yes(

@@ -237,14 +237,14 @@ def test_labels(card: tuple[Path, bytes], data: bytes) -> None:
 
 
 @budget(40)
-@given(edits=EDITS, region=st.sampled_from([0, 0x8000, None]), cut=st.integers(0, 20))
+@given(edits=EDITS, first=st.sampled_from([0, 0x8000, None]), cut=st.integers(0, 20))
 def test_card_images(
-    card: tuple[Path, bytes], edits: list[tuple[float, int, bytes]], region: int | None, cut: int
+    card: tuple[Path, bytes], edits: list[tuple[float, int, bytes]], first: int | None, cut: int
 ) -> None:
     """Damage in the environment, in what follows it, or anywhere; and images cut short."""
     folder, good = card
-    end = len(good) if region is None else (region or 0) + 0x8000
-    start = region or 0
+    start = first or 0
+    end = len(good) if first is None else start + 0x8000
     data = good[:start] + damaged(good[start:end], edits) + good[end:]
     path = folder / "mutant.img"
     path.write_bytes(data[: len(data) * cut // 16] if cut < 16 else data)

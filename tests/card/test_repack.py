@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
     """What a build leaves: parts, image, map, sums, build-info.json."""
     images = tmp_path / "images"
     parts, table = helpers.make_parts(images)
-    made = compose(Console(), parts, table, images / "sdcard.img")
+    composed = compose(Console(), parts, table, images / "sdcard.img")
     info = {
         "variant": "test",
         "backend": "emulator",
@@ -48,8 +48,8 @@ def folder(tmp_path: Path) -> Path:
         },
     }
     (images / "build-info.json").write_text(json.dumps(info), encoding="utf-8")
-    names = [*made.sums, "sdcard.img.bmap", "build-info.json", ".env.txt"]
-    write_sums(images, names, made.sums)
+    names = [*composed.sums, "sdcard.img.bmap", "build-info.json", ".env.txt"]
+    write_sums(images, names, composed.sums)
     return images
 
 
@@ -87,8 +87,8 @@ def test_partitions_move_and_keep_their_content(folder: Path, tmp_path: Path) ->
     for name in ("idblock", "uboot", "boot"):
         assert slot(out, name) == slot(image, name)
     for name in ("oem", "userdata", "rootfs"):
-        wanted = (folder / f"{name}.img").read_bytes()
-        assert slot(out, name)[: len(wanted)] == wanted
+        content = (folder / f"{name}.img").read_bytes()
+        assert slot(out, name)[: len(content)] == content
 
 
 def test_a_whole_new_layout_for_the_same_parts(folder: Path, tmp_path: Path) -> None:

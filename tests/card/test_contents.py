@@ -1,4 +1,4 @@
-"""Reading back: any image or folder, ours or made by other tools, whole or damaged."""
+"""Reading back: any image or folder, of this project or of other tools, whole or damaged."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from tests.support import card_images as helpers
 STOCK = (
     "mmcblk1:32K(env),512K@32K(idblock),256K(uboot),32M(boot),512M(oem),256M(userdata),6G(rootfs)"
 )
-Made = tuple[dict[str, Path], PartitionTable, Path]
+Sample = tuple[dict[str, Path], PartitionTable, Path]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     folder = tmp_path_factory.mktemp("inspect")
     parts, table = helpers.make_parts(folder / "parts")
     make_fit(parts["boot"])
@@ -87,12 +87,12 @@ def test_the_kernels_version_is_found_behind_a_false_start(packed: str) -> None:
 
 
 def part(report: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(item for item in report["partitions"] if item["name"] == name)
-    return found
+    entry: dict[str, Any] = next(item for item in report["partitions"] if item["name"] == name)
+    return entry
 
 
-def test_our_image_is_read_back(made: Made) -> None:
-    parts, table, image = made
+def test_our_image_is_read_back(sample: Sample) -> None:
+    parts, table, image = sample
     report = inspect_image(image, files=True)
     assert report["kind"] == "image"
     assert report["problems"] == []
@@ -124,14 +124,14 @@ def test_our_image_is_read_back(made: Made) -> None:
 
 @pytest.mark.parametrize("name", ["with space", 'quo"te', "que?stion"])
 def test_versions_are_found_whatever_the_temporary_folder_is_called(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Variant and version were lost without a word where TMPDIR had a space."""
     folder = tmp_path / name
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     image = folder / "sdcard.img"
-    os.link(made[2], image)
+    os.link(sample[2], image)
     report = inspect_image(image, files=True)
     assert report["versions"]["image variant"] == "test"
     names = part(report, "rootfs")["content"]["files"]
@@ -141,8 +141,8 @@ def test_versions_are_found_whatever_the_temporary_folder_is_called(
     assert diff_images(Console(), image, folder / "out")["same"]
 
 
-def test_the_superblock_is_what_dumpe2fs_says(made: Made) -> None:
-    parts, _, _ = made
+def test_the_superblock_is_what_dumpe2fs_says(sample: Sample) -> None:
+    parts, _, _ = sample
     block = read_superblock(Slice(parts["rootfs"]))
     assert block is not None
     done = subprocess.run(
@@ -151,15 +151,15 @@ def test_the_superblock_is_what_dumpe2fs_says(made: Made) -> None:
         text=True,
         check=True,
     )
-    said = dict(line.split(":", 1) for line in done.stdout.splitlines() if ":" in line)
-    said = {key: value.strip() for key, value in said.items()}
-    assert block.blocks == int(said["Block count"])
-    assert block.free_blocks == int(said["Free blocks"])
-    assert block.block_size == int(said["Block size"])
-    assert block.free_inodes == int(said["Free inodes"])
-    assert block.uuid == said["Filesystem UUID"]
-    assert block.state == said["Filesystem state"]
-    assert block.label == said["Filesystem volume name"]
+    stated = dict(line.split(":", 1) for line in done.stdout.splitlines() if ":" in line)
+    stated = {key: value.strip() for key, value in stated.items()}
+    assert block.blocks == int(stated["Block count"])
+    assert block.free_blocks == int(stated["Free blocks"])
+    assert block.block_size == int(stated["Block size"])
+    assert block.free_inodes == int(stated["Free inodes"])
+    assert block.uuid == stated["Filesystem UUID"]
+    assert block.state == stated["Filesystem state"]
+    assert block.label == stated["Filesystem volume name"]
 
 
 @pytest.mark.parametrize("external", [False, True])
@@ -176,12 +176,12 @@ def test_a_fit_is_what_fdtget_says(tmp_path: Path, external: bool) -> None:
     assert list(tree.children["images"].children) == names
     for name in names:
         for key in ("type", "arch", "compression"):
-            said = subprocess.run(
+            stated = subprocess.run(
                 [tool, path, f"/images/{name}", key], capture_output=True, text=True, check=True
             ).stdout.strip()
-            assert tree.children["images"].children[name].text(key) == said
-        wanted = (path.with_suffix(".fit") / name).read_bytes()
-        assert boot.content(name) == wanted
+            assert tree.children["images"].children[name].text(key) == stated
+        expected = (path.with_suffix(".fit") / name).read_bytes()
+        assert boot.content(name) == expected
     assert boot.problems == ()
     assert boot.size == path.stat().st_size - path.stat().st_size % 4 or external
     broken = bytearray(path.read_bytes())
@@ -255,8 +255,8 @@ def test_the_vendors_layout_composed_by_genimage(tmp_path: Path) -> None:
     assert diff_images(Console(), image, ours)["same"]
 
 
-def test_a_folder_is_read_like_an_image(made: Made) -> None:
-    parts, _, image = made
+def test_a_folder_is_read_like_an_image(sample: Sample) -> None:
+    parts, _, image = sample
     folder = inspect_image(parts["env"].parent)
     assert folder["kind"] == "folder"
     assert folder["problems"] == []
@@ -266,15 +266,15 @@ def test_a_folder_is_read_like_an_image(made: Made) -> None:
     assert [item["content"]["kind"] for item in folder["partitions"]] == kinds
 
 
-def copy_parts(made: Made, folder: Path) -> Path:
-    shutil.copytree(made[0]["env"].parent, folder, ignore=shutil.ignore_patterns("*.fit"))
+def copy_parts(sample: Sample, folder: Path) -> Path:
+    shutil.copytree(sample[0]["env"].parent, folder, ignore=shutil.ignore_patterns("*.fit"))
     return folder
 
 
-def test_the_env_text_of_the_vendor_may_be_cut_short(made: Made, tmp_path: Path) -> None:
+def test_the_env_text_of_the_vendor_may_be_cut_short(sample: Sample, tmp_path: Path) -> None:
     """The vendor's build.sh truncates .env.txt on every call; env.img is the truth."""
-    folder = copy_parts(made, tmp_path / "parts")
-    (folder / ".env.txt").write_text(f"blkdevparts={made[1]}\n", encoding="utf-8")
+    folder = copy_parts(sample, tmp_path / "parts")
+    (folder / ".env.txt").write_text(f"blkdevparts={sample[1]}\n", encoding="utf-8")
     report = inspect_image(folder)
     assert report["cma"] == "24M"
     assert [text for text in report["problems"] if ".env.txt" in text]
@@ -290,8 +290,8 @@ def test_the_env_text_of_the_vendor_may_be_cut_short(made: Made, tmp_path: Path)
         inspect_image(folder)
 
 
-def test_damage_is_reported(made: Made, tmp_path: Path) -> None:
-    parts, table, image = made
+def test_damage_is_reported(sample: Sample, tmp_path: Path) -> None:
+    parts, table, image = sample
     data = bytearray(image.read_bytes())
     kernel = parts["boot"].with_suffix(".fit") / "kernel"
     data[data.index(kernel.read_bytes()[:64])] ^= 4
@@ -314,13 +314,13 @@ def test_damage_is_reported(made: Made, tmp_path: Path) -> None:
         inspect_image(tmp_path / "none")
 
 
-def test_an_image_is_taken_apart_and_composed_again(made: Made, tmp_path: Path) -> None:
-    parts, table, image = made
+def test_an_image_is_taken_apart_and_composed_again(sample: Sample, tmp_path: Path) -> None:
+    parts, table, image = sample
     folder = tmp_path / "apart"
     extract(Console(), image, folder, files=True)
     for name, path in parts.items():
-        wanted = path.read_bytes()
-        assert (folder / f"{name}.img").read_bytes()[: len(wanted)] == wanted
+        expected = path.read_bytes()
+        assert (folder / f"{name}.img").read_bytes()[: len(expected)] == expected
     assert (folder / ".env.txt").read_text(encoding="utf-8") == env_text(
         boot_variables(table, cma_mib=24)
     )
@@ -332,9 +332,9 @@ def test_an_image_is_taken_apart_and_composed_again(made: Made, tmp_path: Path) 
         extract(Console(), image, folder)
 
 
-def test_a_difference_is_named_down_to_the_file(made: Made, tmp_path: Path) -> None:
-    _, table, image = made
-    folder = copy_parts(made, tmp_path / "parts")
+def test_a_difference_is_named_down_to_the_file(sample: Sample, tmp_path: Path) -> None:
+    _, table, image = sample
+    folder = copy_parts(sample, tmp_path / "parts")
     script = "rm /etc/hostname\nmkdir /srv\nwrite {0} /srv/new\nrm /usr/bin/npu-bench\n"
     script += "write {0} /usr/bin/npu-bench\n"
     new = tmp_path / "new"
@@ -363,5 +363,5 @@ def test_a_difference_is_named_down_to_the_file(made: Made, tmp_path: Path) -> N
 
 def test_names_with_blanks_are_listed(tmp_path: Path) -> None:
     image = helpers.ext4(tmp_path / "x.img", 2 << 20, {"a folder/a file": b"12345"})
-    found = {entry.path: entry.size for entry in list_files(Slice(image))}
-    assert found["/a folder/a file"] == 5
+    sizes = {entry.path: entry.size for entry in list_files(Slice(image))}
+    assert sizes["/a folder/a file"] == 5
