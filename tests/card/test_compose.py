@@ -17,7 +17,7 @@ from pico_image.card.env import env_image
 from pico_image.card.filesystem import free_spans
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.target import boot_variables
-from tests.support import card_images as helpers
+from tests.support import card_images
 
 STOCK = (
     "mmcblk1:32K(env),512K@32K(idblock),256K(uboot),32M(boot),512M(oem),256M(userdata),6G(rootfs)"
@@ -26,7 +26,7 @@ STOCK = (
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], PartitionTable]:
-    return helpers.make_parts(tmp_path_factory.mktemp("parts"))
+    return card_images.make_parts(tmp_path_factory.mktemp("parts"))
 
 
 def by_dd(parts: dict[str, Path], table: PartitionTable, out: Path) -> Path:
@@ -118,7 +118,7 @@ def free_blocks(image: Path) -> set[int]:
     count = image.stat().st_size // 1024
     commands = "\n".join(f"testb {block}" for block in range(1, count))
     done = subprocess.run(
-        [helpers.tool("debugfs", "e2fsprogs"), "-f", "-", image],
+        [card_images.tool("debugfs", "e2fsprogs"), "-f", "-", image],
         input=commands,
         capture_output=True,
         text=True,
@@ -143,7 +143,7 @@ def test_bmaptool_copies_and_verifies_with_our_map(
     image, target = tmp_path / "sdcard.img", tmp_path / "card"
     bmap = compose(Console(), parts, table, image).bmap
     done = subprocess.run(
-        [helpers.tool("bmaptool", "bmap-tools"), "copy", image, target],
+        [card_images.tool("bmaptool", "bmap-tools"), "copy", image, target],
         capture_output=True,
         text=True,
         check=False,
@@ -183,7 +183,7 @@ def test_a_map_of_bmaptool_is_read(
     parts, table = sample
     image, bmap = tmp_path / "sdcard.img", tmp_path / "other.bmap"
     size = compose(Console(), parts, table, image).bmap.image_size
-    tool = helpers.tool("bmaptool", "bmap-tools")
+    tool = card_images.tool("bmaptool", "bmap-tools")
     subprocess.run([tool, "create", "-o", bmap, image], check=True, capture_output=True)
     assert read_bmap(bmap).image_size == size
 

@@ -32,7 +32,7 @@ from pico_image.card.filesystem import list_files, read_superblock
 from pico_image.card.repack import extract
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.target import boot_variables
-from tests.support import card_images as helpers
+from tests.support import card_images
 
 STOCK = (
     "mmcblk1:32K(env),512K@32K(idblock),256K(uboot),32M(boot),512M(oem),256M(userdata),6G(rootfs)"
@@ -43,7 +43,7 @@ Sample = tuple[dict[str, Path], PartitionTable, Path]
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     folder = tmp_path_factory.mktemp("inspect")
-    parts, table = helpers.make_parts(folder / "parts")
+    parts, table = card_images.make_parts(folder / "parts")
     make_fit(parts["boot"])
     head = b"RKNS" + os.urandom(500) + b"U-Boot SPL 2017.09-g1234 (Mar 01 2026)\0"
     parts["idblock"].write_bytes(head + os.urandom(100_000))
@@ -54,7 +54,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 
 def make_fit(path: Path, external: bool = False) -> None:
     """A FIT with a kernel that says its version, packed as U-Boot would get it."""
-    tool = helpers.tool("mkimage", "u-boot-tools")
+    tool = card_images.tool("mkimage", "u-boot-tools")
     folder = path.with_suffix(".fit")
     folder.mkdir(exist_ok=True)
     banner = b"Linux version 5.10.160 (builder@host) (gcc 8.3.0) #1\0"
@@ -96,7 +96,7 @@ def test_our_image_is_read_back(sample: Sample) -> None:
     report = inspect_image(image, files=True)
     assert report["kind"] == "image"
     assert report["problems"] == []
-    assert report["layout"] == str(table) == helpers.LAYOUT
+    assert report["layout"] == str(table) == card_images.LAYOUT
     assert (report["cma"], report["root"]) == ("24M", "/dev/mmcblk0p7")
     assert [item["offset"] for item in report["partitions"]] == [part.offset for part in table]
     root = part(report, "rootfs")["content"]
@@ -146,7 +146,7 @@ def test_the_superblock_is_what_dumpe2fs_says(sample: Sample) -> None:
     block = read_superblock(Slice(parts["rootfs"]))
     assert block is not None
     done = subprocess.run(
-        [helpers.tool("dumpe2fs", "e2fsprogs"), "-h", parts["rootfs"]],
+        [card_images.tool("dumpe2fs", "e2fsprogs"), "-h", parts["rootfs"]],
         capture_output=True,
         text=True,
         check=True,
@@ -166,7 +166,7 @@ def test_the_superblock_is_what_dumpe2fs_says(sample: Sample) -> None:
 def test_a_fit_is_what_fdtget_says(tmp_path: Path, external: bool) -> None:
     path = tmp_path / "boot.img"
     make_fit(path, external)
-    tool = helpers.tool("fdtget", "device-tree-compiler")
+    tool = card_images.tool("fdtget", "device-tree-compiler")
     tree = fit.read_tree(path.read_bytes())
     boot = fit.read(Slice(path))
     assert boot is not None
@@ -207,7 +207,7 @@ def test_arbitrary_bytes_are_no_fit_or_a_clear_error(data: bytes, form: int) -> 
 
 def test_the_vendors_layout_composed_by_genimage(tmp_path: Path) -> None:
     """An image by other means: genimage, with the offsets that are known from real cards."""
-    tool = helpers.tool("genimage", "genimage")
+    tool = card_images.tool("genimage", "genimage")
     folder = tmp_path / "in"
     table = PartitionTable.parse(STOCK)
     folder.mkdir()
@@ -215,10 +215,10 @@ def test_the_vendors_layout_composed_by_genimage(tmp_path: Path) -> None:
     (folder / "idblock.img").write_bytes(b"RKNS" + os.urandom(188_412))
     (folder / "uboot.img").write_bytes(os.urandom(262_144))
     make_fit(folder / "boot.img", external=True)
-    helpers.ext4(folder / "oem.img", 5 << 20, {"usr/ko/rknpu.ko": b"\0vermagic=5.10.160 mod\0"})
-    helpers.ext4(folder / "userdata.img", 2 << 20, {})
+    card_images.ext4(folder / "oem.img", 5 << 20, {"usr/ko/rknpu.ko": b"\0vermagic=5.10.160 mod\0"})
+    card_images.ext4(folder / "userdata.img", 2 << 20, {})
     system = b'NAME=Buildroot\nPRETTY_NAME="Buildroot 2023.02.6"\n'
-    helpers.ext4(folder / "rootfs.img", 6 << 20, {"etc/os-release": system})
+    card_images.ext4(folder / "rootfs.img", 6 << 20, {"etc/os-release": system})
     offsets = {"env": 0, "idblock": 32768, "uboot": 557056, "boot": 819200}
     offsets |= {"oem": 34373632, "userdata": 571244544, "rootfs": 839680000}
     blocks = "".join(
@@ -304,7 +304,7 @@ def test_damage_is_reported(sample: Sample, tmp_path: Path) -> None:
     copy.write_bytes(data)
     with pytest.raises(UserError, match="CRC is wrong"):
         inspect_image(copy)
-    report = inspect_image(copy, layout=helpers.LAYOUT)
+    report = inspect_image(copy, layout=card_images.LAYOUT)
     assert part(report, "rootfs")["content"]["kind"] == "ext4"
     assert any("CRC" in text for text in report["problems"])
     copy.write_bytes(env_image({"a": "b"}))
@@ -340,7 +340,7 @@ def test_a_difference_is_named_down_to_the_file(sample: Sample, tmp_path: Path) 
     new = tmp_path / "new"
     new.write_text("new\n", encoding="utf-8")
     subprocess.run(
-        [helpers.tool("debugfs", "e2fsprogs"), "-w", "-f", "-", folder / "rootfs.img"],
+        [card_images.tool("debugfs", "e2fsprogs"), "-w", "-f", "-", folder / "rootfs.img"],
         input=script.format(new),
         text=True,
         check=True,
@@ -362,6 +362,6 @@ def test_a_difference_is_named_down_to_the_file(sample: Sample, tmp_path: Path) 
 
 
 def test_names_with_blanks_are_listed(tmp_path: Path) -> None:
-    image = helpers.ext4(tmp_path / "x.img", 2 << 20, {"a folder/a file": b"12345"})
+    image = card_images.ext4(tmp_path / "x.img", 2 << 20, {"a folder/a file": b"12345"})
     sizes = {entry.path: entry.size for entry in list_files(Slice(image))}
     assert sizes["/a folder/a file"] == 5

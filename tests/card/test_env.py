@@ -16,7 +16,7 @@ from pico_image.base.errors import UserError
 from pico_image.card.env import env_image, env_text, find_env, layout_of, read_env
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.target import boot_variables
-from tests.support import card_images as helpers
+from tests.support import card_images
 
 STOCK = (
     "mmcblk1:32K(env),512K@32K(idblock),256K(uboot),32M(boot),512M(oem),256M(userdata),6G(rootfs)"
@@ -33,7 +33,7 @@ variables = st.dictionaries(names, values, max_size=8)
 
 
 def mkenvimage(text: str, folder: Path, size: int = 0x8000) -> bytes:
-    tool = helpers.tool("mkenvimage", "u-boot-tools")
+    tool = card_images.tool("mkenvimage", "u-boot-tools")
     source, image = folder / "env.txt", folder / "env.img"
     source.write_bytes(text.encode("utf-8", "surrogateescape"))
     subprocess.run(
@@ -141,4 +141,4 @@ def test_an_environment_without_a_layout_is_refused() -> None:
 
 def test_the_tool_of_the_comparison_is_here() -> None:
     if shutil.which("mkenvimage") is None:
-        helpers.absent("mkenvimage (u-boot-tools)")
+        card_images.absent("mkenvimage (u-boot-tools)")

@@ -23,7 +23,7 @@ from pico_image.card.flash import Options, flash
 from pico_image.card.verify import write_sums
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.target import boot_variables
-from tests.support import card_images as helpers
+from tests.support import card_images
 
 CARD = 26 << 20
 FORCE = ("not-removable",)
@@ -32,8 +32,8 @@ FORCE = ("not-removable",)
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Composed:
     folder = tmp_path_factory.mktemp("image")
-    layout = helpers.LAYOUT.replace("mmcblk0", "mmcblk1")
-    parts, table = helpers.make_parts(folder / "parts", layout)
+    layout = card_images.LAYOUT.replace("mmcblk0", "mmcblk1")
+    parts, table = card_images.make_parts(folder / "parts", layout)
     return compose(Console(), parts, table, folder / "sdcard.img")
 
 
@@ -54,7 +54,7 @@ def same(image: Composed, card: Path) -> None:
 
 
 def test_a_loop_device_gets_exactly_what_is_mapped(image: Composed, backing: Path) -> None:
-    with helpers.loop(backing) as device:
+    with card_images.loop(backing) as device:
         done = flash(Console(), image.image, device, Options(yes=True, allow=FORCE))
         assert done.verified == done.written == image.bmap.mapped_bytes
         flash(Console(), image.image, device, Options(verify_only=True))
@@ -65,13 +65,13 @@ def test_a_file_system_that_was_flashed_is_sound(image: Composed, backing: Path)
     """The gaps held 0xa5 before: what ext4 takes for zero has to be written as zero."""
     flash(Console(), image.image, str(backing), Options(yes=True))
     for name in ("oem", "userdata", "rootfs"):
-        table = PartitionTable.parse(helpers.LAYOUT)
+        table = PartitionTable.parse(card_images.LAYOUT)
         size = 9 << 20 if name == "rootfs" else table[name].size or 0
         part = backing.with_name(f"{name}.ext4")
         with backing.open("rb") as stream:
             stream.seek(table[name].offset)
             part.write_bytes(stream.read(size))
-        check: list[str | Path] = [helpers.tool("e2fsck", "e2fsprogs"), "-fn", part]
+        check: list[str | Path] = [card_images.tool("e2fsck", "e2fsprogs"), "-fn", part]
         done = subprocess.run(check, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
 
@@ -90,7 +90,9 @@ def test_compressed_images_are_written(
     packed = tmp_path / f"sdcard.img.{form}"
     data = image.image.read_bytes()
     if form == "zst":
-        subprocess.run([helpers.tool("zstd", "zstd"), "-q1", image.image, "-o", packed], check=True)
+        subprocess.run(
+            [card_images.tool("zstd", "zstd"), "-q1", image.image, "-o", packed], check=True
+        )
     elif form == "xz":
         packed.write_bytes(lzma.compress(data, preset=0))
     else:
@@ -164,7 +166,7 @@ def test_a_full_verification_finds_flips_in_the_gaps(image: Composed, backing: P
 def test_verification_names_the_partition(image: Composed, backing: Path) -> None:
     flash(Console(), image.image, str(backing), Options(yes=True))
     with backing.open("r+b") as stream:
-        stream.seek(PartitionTable.parse(helpers.LAYOUT)["boot"].offset + 9)
+        stream.seek(PartitionTable.parse(card_images.LAYOUT)["boot"].offset + 9)
         stream.write(b"xyz")
     with pytest.raises(CheckFailed, match="differs in boot;"):
         flash(Console(), image.image, str(backing), Options(verify_only=True))
@@ -185,7 +187,7 @@ def refused(
 def test_a_disk_that_is_not_removable_is_refused_unless_named(
     image: Composed, backing: Path
 ) -> None:
-    with helpers.loop(backing) as device:
+    with card_images.loop(backing) as device:
         error = refused(image.image, device, "not a removable disk", backing)
         assert "--allow not-removable" in str(error)
         refused(image.image, device, "no objection called fixed", backing, allow=["fixed"])
@@ -194,10 +196,10 @@ def test_a_disk_that_is_not_removable_is_refused_unless_named(
 def test_a_mounted_device_is_refused_unless_named(
     image: Composed, backing: Path, tmp_path: Path
 ) -> None:
-    helpers.ext4(tmp_path / "old.img", CARD, {"a": b"b"})
+    card_images.ext4(tmp_path / "old.img", CARD, {"a": b"b"})
     folder = tmp_path / "mounted"
     folder.mkdir()
-    with helpers.loop(tmp_path / "old.img") as device, ExitStack() as stack:
+    with card_images.loop(tmp_path / "old.img") as device, ExitStack() as stack:
         mount = subprocess.run(["mount", device, folder], capture_output=True, check=False)
         if mount.returncode != 0:
             pytest.skip("cannot mount here")
@@ -223,7 +225,7 @@ def test_a_block_device_that_is_no_whole_disk_is_refused(
 ) -> None:
     """A partition: a block device that is not among the disks."""
     monkeypatch.setattr("pico_image.card.devices.list_devices", list)
-    with helpers.loop(backing) as device:
+    with card_images.loop(backing) as device:
         refused(image.image, device, "no whole disk", backing, allow=FORCE)
 
 
@@ -231,7 +233,7 @@ def test_a_small_card_is_refused(image: Composed, tmp_path: Path) -> None:
     card = tmp_path / "small"
     card.write_bytes(bytes(image.bmap.image_size - 512))
     refused(image.image, str(card), f"the image needs {image.bmap.image_size}", card)
-    with helpers.loop(card) as device:
+    with card_images.loop(card) as device:
         refused(image.image, device, "the image needs", card, allow=FORCE)
     refused(image.image, str(card), "smaller than the image", card, verify_only=True)
     card.write_bytes(bytes(image.bmap.image_size))
@@ -239,7 +241,7 @@ def test_a_small_card_is_refused(image: Composed, tmp_path: Path) -> None:
 
 
 def test_a_write_protected_device_is_refused(image: Composed, backing: Path) -> None:
-    with helpers.loop(backing, "--read-only") as device:
+    with card_images.loop(backing, "--read-only") as device:
         refused(image.image, device, "write-protected", backing, allow=FORCE)
 
 
@@ -261,13 +263,13 @@ def test_a_device_that_fails_while_it_is_written(image: Composed, tmp_path: Path
         card = folder / "card"
         with card.open("wb") as stream:
             stream.truncate(CARD)
-        with helpers.loop(card) as device:
+        with card_images.loop(card) as device:
             error = refused(image.image, device, "failed or went away at byte", allow=FORCE)
             assert "not whole" in str(error)
 
 
 def test_a_device_that_goes_away_while_it_is_read(image: Composed, backing: Path) -> None:
-    with helpers.loop(backing) as device:
+    with card_images.loop(backing) as device:
         flash(Console(), image.image, device, Options(yes=True, allow=FORCE))
         os.truncate(backing, 1 << 20)  # the kernel gives EIO beyond, as for a card pulled out
         refused(image.image, device, "failed or went away at byte", verify_only=True)
@@ -321,7 +323,7 @@ def test_an_emulators_image_does_not_get_onto_a_card(image: Composed, tmp_path: 
     from pico_image.card.flash import _refuse
     from pico_image.card.image_file import open_image
 
-    parts, table = helpers.make_parts(tmp_path / "parts")
+    parts, table = card_images.make_parts(tmp_path / "parts")
     composed = compose(Console(), parts, table, tmp_path / "sdcard.img")
     card = Device(Path("/dev/sdz"), CARD, removable=True)
     _refuse(open_image(image.image), card, image.bmap.image_size, ())
@@ -371,7 +373,7 @@ def test_an_image_that_is_no_multiple_of_a_sector_is_padded(tmp_path: Path, back
     head = env_image(boot_variables(table, cma_mib=1))
     foreign = tmp_path / "foreign.img"
     foreign.write_bytes(head + os.urandom(5001))
-    with helpers.loop(backing) as device:
+    with card_images.loop(backing) as device:
         done = flash(Console(), foreign, device, Options(yes=True, allow=FORCE))
         assert done.verified == 32768 + 5001
     assert backing.read_bytes()[: 32768 + 5001] == foreign.read_bytes()

@@ -28,7 +28,7 @@ from pico_image.card.compose import compose
 from pico_image.card.contents import inspect_image
 from pico_image.config import configuration
 from pico_image.models.user_files import read_labels
-from tests.support import card_images as helpers
+from tests.support import card_images
 
 
 def budget(examples: int) -> Callable[[Any], Any]:
@@ -170,10 +170,10 @@ def test_a_yaml_bomb_is_refused_at_once(tree: Path) -> None:
 def card(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     """A small card image with a FIT for a boot partition; and its bytes."""
     folder = tmp_path_factory.mktemp("card")
-    parts, table = helpers.make_parts(folder / "parts")
+    parts, table = card_images.make_parts(folder / "parts")
     (folder / "kernel").write_bytes(gzip.compress(b"Linux version 6.1.0 (a@b)\0"))
     (folder / "ramdisk").write_bytes(bytes(range(256)))
-    shutil.which("mkimage") or helpers.absent("mkimage (Debian package u-boot-tools)")
+    shutil.which("mkimage") or card_images.absent("mkimage (Debian package u-boot-tools)")
     files = fit.BootFiles(folder / "kernel", folder / "ramdisk", "test", "test")
     fit.make(Console(), files, parts["boot"], epoch=1)
     compose(Console(), parts, table, folder / "sdcard.img")

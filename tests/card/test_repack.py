@@ -22,7 +22,7 @@ from pico_image.card.verify import read_sums, verify, write_sums
 from pico_image.config import configuration
 from pico_image.config.target import Target
 from pico_image.image import finish
-from tests.support import card_images as helpers
+from tests.support import card_images
 
 STOCK = (
     "mmcblk1:32K(env),512K@32K(idblock),256K(uboot),32M(boot),512M(oem),256M(userdata),6G(rootfs)"
@@ -33,7 +33,7 @@ STOCK = (
 def folder(tmp_path: Path) -> Path:
     """What a build leaves: parts, image, map, sums, build-info.json."""
     images = tmp_path / "images"
-    parts, table = helpers.make_parts(images)
+    parts, table = card_images.make_parts(images)
     composed = compose(Console(), parts, table, images / "sdcard.img")
     info = {
         "variant": "test",
@@ -104,7 +104,7 @@ def test_an_image_whose_layout_is_hexadecimal_is_read_and_changed(
     folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "hex.img"
-    layout = helpers.LAYOUT.replace("16M(rootfs)", "0x1000000(rootfs)")
+    layout = card_images.LAYOUT.replace("16M(rootfs)", "0x1000000(rootfs)")
     variables = {**read_env((folder / "env.img").read_bytes()), "blkdevparts": layout}
     (folder / "env.img").write_bytes(env_image(variables))
     (folder / ".env.txt").write_text(env_text(variables))
@@ -185,7 +185,7 @@ def test_a_changed_byte_in_any_file_is_found(folder: Path, name: str) -> None:
 
 def test_an_image_of_another_build_is_found(folder: Path, tmp_path: Path) -> None:
     (folder / "SHA256SUMS").unlink()
-    parts, table = helpers.make_parts(tmp_path / "other")
+    parts, table = card_images.make_parts(tmp_path / "other")
     compose(Console(), parts, table, folder / "sdcard.img")
     with pytest.raises(CheckFailed, match=r"rootfs in sdcard\.img is not the one in"):
         verify(Console(), folder)
@@ -207,8 +207,8 @@ def test_there_has_to_be_something_to_verify_by(folder: Path, tmp_path: Path) ->
 
 
 def test_compressed_forms_hold_the_image(folder: Path) -> None:
-    helpers.tool("zstd", "zstd")
-    helpers.tool("xz", "xz-utils")
+    card_images.tool("zstd", "zstd")
+    card_images.tool("xz", "xz-utils")
     image = folder / "sdcard.img"
     before = set(os.listdir(folder))
     packed = [finish.compress(Console(), image, form) for form in ("zst", "xz")]

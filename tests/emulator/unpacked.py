@@ -5,14 +5,14 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from tests.support import card_images as helpers
+from tests.support import card_images
 
 
 def unpack(image: Path, folder: Path) -> Path:
     """Every file of an ext4 image below ``folder``; links stay links."""
     folder.mkdir(parents=True)
     done = subprocess.run(
-        [helpers.tool("debugfs", "e2fsprogs"), "-R", f"rdump / {folder}", image],
+        [card_images.tool("debugfs", "e2fsprogs"), "-R", f"rdump / {folder}", image],
         capture_output=True,
         text=True,
         check=True,

@@ -16,7 +16,7 @@ from pico_image.base.errors import CheckFailed, UserError
 from pico_image.card.compose import compose
 from pico_image.card.verify import write_sums
 from pico_image.image import signing
-from tests.support import card_images as helpers
+from tests.support import card_images
 
 
 def new_key(path: Path) -> Path:
@@ -37,7 +37,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def images(tmp_path: Path) -> Path:
     """A small card image that `invoke verify` finds whole."""
     folder = tmp_path / "images"
-    parts, table = helpers.make_parts(tmp_path / "parts")
+    parts, table = card_images.make_parts(tmp_path / "parts")
     folder.mkdir()
     composed = compose(Console(), parts, table, folder / "sdcard.img")
     write_sums(folder, ["sdcard.img"], composed.sums)
@@ -71,7 +71,7 @@ def test_a_key_that_only_the_agent_has(
 ) -> None:
     """As with a passphrase or a hardware token: only the public key lies in a file."""
     for name in ("ssh-agent", "ssh-add"):
-        helpers.tool(name, "openssh-client")
+        card_images.tool(name, "openssh-client")
     public = tmp_path / "id.pub"
     shutil.copy(keys["mine"].with_suffix(".pub"), public)
     with pytest.raises(UserError, match="could not sign with .*id.pub"):

@@ -20,7 +20,7 @@ from pico_image import tasks as rooms
 from pico_image.base.console import Console
 from pico_image.base.files import ROOT
 from pico_image.card.compose import compose
-from tests.support import card_images as helpers
+from tests.support import card_images
 from tests.support.model_cards import model_folder
 from tests.support.sdk_stand_in import fake_engine
 from tests.support.synthetic_results import Keep
@@ -126,7 +126,7 @@ def test_bad_input_exits_2_with_one_message(words: tuple[str, ...], message: str
 
 
 def test_a_truncated_image_is_shown_and_ends_with_2(tmp_path: Path) -> None:
-    parts, table = helpers.make_parts(tmp_path / "parts")
+    parts, table = card_images.make_parts(tmp_path / "parts")
     image = tmp_path / "sdcard.img"
     compose(Console(stream=io.StringIO()), parts, table, image)
     assert invoke("inspect-image", str(image)).returncode == 0
