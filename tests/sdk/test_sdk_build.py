@@ -216,9 +216,9 @@ def test_stages_by_hand(built_project: Project, console: Console) -> None:
 
 def test_offline_after_fetch(project: Project, console: Console) -> None:
     project.remove_volumes()
-    with pytest.raises(UserError, match="has not been fetched") as caught:
+    # The container or the SDK: tests before this one may have left the container.
+    with pytest.raises(UserError, match="invoke fetch"):
         project.build(console, offline=True)
-    assert "invoke fetch" in str(caught.value)
     Backend(console, project.options, project.engine).fetch(project.target, project.contents)
     assert project.build(console, offline=True) == ALL
 
