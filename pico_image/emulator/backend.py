@@ -26,7 +26,7 @@ from pico_image.config.configuration import Config
 from pico_image.config.target import Target
 from pico_image.emulator.assemble import identity, make_parts
 from pico_image.emulator.rootfs import KEYS, NOT_PROGRAMS
-from pico_image.emulator.system import dropbear, kernel, userland
+from pico_image.emulator.system import kernel, userland
 
 RUNNERS = ("npu-runner", "neon-runner")
 #: Files of the root file system, by the source that they are from.
@@ -76,7 +76,7 @@ class Backend:
             "initramfs": userland.initramfs(console, config, toolchain),
         }
         if ssh_server:
-            folders["dropbear"] = dropbear.dropbear(console, config, toolchain)
+            folders["dropbear"] = userland.dropbear(console, config, toolchain)
         return folders
 
     def fetch(self, target: Target, contents: Contents) -> None:

@@ -14,7 +14,7 @@ from pico_image.base.errors import UserError
 from pico_image.base.files import ROOT
 from pico_image.card.parts import Contents
 from pico_image.config.target import Target
-from pico_image.emulator.system import dropbear, kernel, userland
+from pico_image.emulator.system import kernel, userland
 
 OVERLAY = ROOT / "board" / "luckfox-pico" / "overlay"
 FOLDERS = (
@@ -73,7 +73,7 @@ def fill(
     keys = authorized_keys(contents)
     if not keys:
         return MODES
-    dropbear.install(root, materials["dropbear"])
+    userland.install_server(root, materials["dropbear"])
     (root / KEYS).parent.mkdir()
     (root / KEYS).write_text(keys, encoding="utf-8")
     return MODES | KEY_MODES

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pico_image.base.files import sha256_file
-from pico_image.emulator.system import dropbear
+from pico_image.emulator.system import userland
 from pico_image.image.build import Login
 from pico_image.image.sbom import INSTALLED, LINKED
 from tests.support.emulated import Kit
@@ -44,7 +44,7 @@ def complete(kit: Kit, output: Path) -> Path:
     """
     server = output / "server"
     server.mkdir()
-    for name in dropbear.PROGRAMS:
+    for name in userland.SERVER_PROGRAMS:
         (server / name).write_text("#!/bin/sh\n")
     key = output / "key.pub"
     key.write_text(

@@ -48,14 +48,14 @@ def kernel(console: Console, config: Config) -> Path:
                 _module_name(path): path
                 for path in sorted((tree / "lib" / "modules" / release).rglob("*.ko"))
             }
-            wanted = _closure(files, (*INITRAMFS_MODULES, *ROOTFS_MODULES))
+            names = _closure(files, (*INITRAMFS_MODULES, *ROOTFS_MODULES))
             (prefix / "modules").mkdir()
-            for name in wanted:
+            for name in names:
                 shutil.copyfile(files[name], prefix / "modules" / f"{name}.ko")
             (prefix / "modules.dep").write_text(
                 "".join(
                     f"{name}.ko:" + "".join(f" {need}.ko" for need in needs[:-1][::-1]) + "\n"
-                    for name, needs in ((name, _closure(files, [name])) for name in wanted)
+                    for name, needs in ((name, _closure(files, [name])) for name in names)
                 ),
                 encoding="ascii",
             )
@@ -104,9 +104,9 @@ def install_modules(kernel_prefix: Path, root: Path) -> None:
     release = (kernel_prefix / "release").read_text(encoding="ascii").strip()
     folder = root / "lib" / "modules" / release
     folder.mkdir(parents=True)
-    wanted = load_order(kernel_prefix, ROOTFS_MODULES)
-    for name in wanted:
+    names = load_order(kernel_prefix, ROOTFS_MODULES)
+    for name in names:
         shutil.copyfile(kernel_prefix / "modules" / f"{name}.ko", folder / f"{name}.ko")
     lines = (kernel_prefix / "modules.dep").read_text(encoding="ascii").splitlines(keepends=True)
-    kept = [line for line in lines if line.partition(".ko:")[0] in wanted]
+    kept = [line for line in lines if line.partition(".ko:")[0] in names]
     (folder / "modules.dep").write_text("".join(kept), encoding="ascii")

@@ -1,4 +1,4 @@
-"""What an emulator image is made of besides kernel and our programs: busybox, e2fsprogs, initramfs.
+"""The programs of an emulator image besides ours: busybox, e2fsprogs, dropbear; the initramfs.
 
 Compiled with the distribution's ARM compiler, static, because the root file system has no C
 library. Each is made once for its inputs and kept in the cache.
@@ -28,15 +28,31 @@ from pico_image.emulator.system.kernel import (
 BOARD_FOLDER = ROOT / "board" / "luckfox-pico" / "emulator"
 SOURCES = ("linux-armmp", "busybox", "e2fsprogs", "dropbear")
 CPU_FLAGS = "-Os -mcpu=cortex-a7 -mfpu=neon-vfpv4 -mfloat-abi=hard"
+#: Lets the linker leave out functions that nobody calls.
+SECTIONS = "-ffunction-sections -fdata-sections"
 INITRAMFS_APPLETS = ("sh", "mount", "umount", "insmod", "sleep", "switch_root", "poweroff")
+SERVER_PROGRAMS = ("dropbear", "dropbearkey")
+#: What differs from dropbear's defaults (src/default_options.h).
+SERVER_OPTIONS = {
+    "DROPBEAR_SVR_PASSWORD_AUTH": "0",
+    "DROPBEAR_SVR_LOCALTCPFWD": "0",
+    "DROPBEAR_SVR_REMOTETCPFWD": "0",
+    "DROPBEAR_SVR_LOCALSTREAMFWD": "0",
+    "DROPBEAR_SVR_AGENTFWD": "0",
+    "DROPBEAR_SFTPSERVER": "0",
+    "INETD_MODE": "0",
+    # The default of 24 KiB makes every upload wait for the emulated CPU's answers.
+    "DEFAULT_RECV_WINDOW": "262144",
+    "DROPBEAR_PIDFILE": '"/run/dropbear.pid"',
+}
 
 
 def busybox(console: Console, config: Config, toolchain: Toolchain) -> Path:
     """Static busybox with the applets of ``busybox.config``: ``busybox``, ``applets`` (paths)."""
-    wanted = BOARD_FOLDER / "busybox.config"
+    request = BOARD_FOLDER / "busybox.config"
     inputs = {
         "source": source_hashes(config, ["busybox"]),
-        "config": sha256_file(wanted),
+        "config": sha256_file(request),
         "toolchain": toolchain.identity(console, "compile busybox"),
         "recipe": code_of(*RECIPES),
     }
@@ -45,14 +61,14 @@ def busybox(console: Console, config: Config, toolchain: Toolchain) -> Path:
         with console.step("compile busybox"):
             tree = unpack_patched(console, config, "busybox", prefix / "work")
             make = ["make", "ARCH=arm", f"CROSS_COMPILE={toolchain.cross}"]
-            env = _compile_env(tree)
+            env = _compile_env()
             console.run([*make, "allnoconfig"], what="configure busybox", cwd=tree, env=env)
-            _request(tree / ".config", wanted)
+            _request(tree / ".config", request)
             # Symbols that our lines made visible get their defaults: an endless empty answer.
             console.run(
                 [*make, "oldconfig"], what="configure busybox", cwd=tree, env=env, stdin="\n" * 999
             )
-            _check_requested(tree / ".config", wanted)
+            _check_requested(tree / ".config", request)
             flags = f"{CPU_FLAGS} -ffile-prefix-map={tree}=."
             console.run(
                 [
@@ -72,10 +88,10 @@ def busybox(console: Console, config: Config, toolchain: Toolchain) -> Path:
     return build_once("emulator-busybox", inputs, build, notify=console.info)
 
 
-def _request(path: Path, wanted: Path) -> None:
+def _request(path: Path, request: Path) -> None:
     requested = [
         line
-        for line in wanted.read_text(encoding="utf-8").splitlines()
+        for line in request.read_text(encoding="utf-8").splitlines()
         if line.startswith("CONFIG_")
     ]
     names = {line.partition("=")[0] for line in requested}
@@ -87,13 +103,13 @@ def _request(path: Path, wanted: Path) -> None:
     path.write_text("\n".join([*kept, *requested]) + "\n", encoding="utf-8")
 
 
-def _check_requested(path: Path, wanted: Path) -> None:
+def _check_requested(path: Path, request: Path) -> None:
     """Kconfig drops what it does not know or cannot have, in silence."""
     actual = set(path.read_text(encoding="utf-8").splitlines())
-    for number, line in enumerate(wanted.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(request.read_text(encoding="utf-8").splitlines(), 1):
         if line.startswith("CONFIG_") and line not in actual:
             raise UserError(
-                f"{wanted}:{number}: busybox's configuration dropped {line}",
+                f"{request}:{number}: busybox's configuration dropped {line}",
                 hint="the symbol is unknown to this version of busybox or lacks what it depends on",
             )
 
@@ -111,7 +127,7 @@ def e2fsprogs(console: Console, config: Config, toolchain: Toolchain) -> Path:
             tree = unpack_patched(console, config, "e2fsprogs", prefix / "work")
             folder = tree / "build"
             folder.mkdir()
-            env = _compile_env(tree)
+            env = _compile_env()
             console.run(
                 ["../configure", f"--host={toolchain.cross.rstrip('-')}", "--without-pthread"]
                 + ["--enable-libuuid", "--enable-libblkid"]
@@ -119,7 +135,7 @@ def e2fsprogs(console: Console, config: Config, toolchain: Toolchain) -> Path:
                     f"--disable-{part}"
                     for part in ("nls", "uuidd", "fuse2fs", "debugfs", "imager", "defrag", "tdb")
                 ]
-                + [f"CFLAGS={CPU_FLAGS} -ffunction-sections -fdata-sections"]
+                + [f"CFLAGS={CPU_FLAGS} {SECTIONS}"]
                 + ["LDFLAGS=-static -Wl,--gc-sections -Wl,--build-id=none", "BUILD_CC=gcc"],
                 what="configure e2fsprogs",
                 cwd=folder,
@@ -148,7 +164,70 @@ def e2fsprogs(console: Console, config: Config, toolchain: Toolchain) -> Path:
     return build_once("emulator-e2fsprogs", inputs, build, notify=console.info)
 
 
-def _compile_env(tree: Path) -> dict[str, str]:
+def dropbear(console: Console, config: Config, toolchain: Toolchain) -> Path:
+    """The SSH server: static ``dropbear`` and ``dropbearkey``, and ``LICENSE``.
+
+    Boards have OpenSSH from Buildroot, which needs a C library. A forwarded port on the loopback
+    address must not let in every other user of the machine, so passwords are not even compiled in.
+    """
+    inputs = {
+        "source": source_hashes(config, ["dropbear"]),
+        "toolchain": toolchain.identity(console, "compile dropbear"),
+        "recipe": code_of(*RECIPES),
+    }
+
+    def build(prefix: Path) -> None:
+        with console.step("compile the SSH server dropbear"):
+            tree = unpack_patched(console, config, "dropbear", prefix / "work")
+            (tree / "localoptions.h").write_text(
+                "".join(f"#define {name} {value}\n" for name, value in SERVER_OPTIONS.items()),
+                encoding="ascii",
+            )
+            env = {
+                **dict.fromkeys(("CPPFLAGS", "LDFLAGS", "MAKEFLAGS"), ""),
+                "CC": toolchain.tool("gcc"),
+                "CFLAGS": f"{CPU_FLAGS} {SECTIONS} -ffile-prefix-map={tree}=.",
+                "SOURCE_DATE_EPOCH": "0",
+                "LC_ALL": "C",
+            }
+            console.run(
+                [
+                    *("./configure", f"--host={toolchain.cross.rstrip('-')}", "--enable-static"),
+                    *("--enable-bundled-libtom", "--disable-zlib", "--disable-pam"),
+                    *("--disable-lastlog", "--disable-utmp", "--disable-utmpx"),
+                    *("--disable-wtmp", "--disable-wtmpx", "--disable-loginfunc"),
+                ],
+                what="configure dropbear",
+                cwd=tree,
+                env=env,
+                progress="configure dropbear",
+            )
+            console.run(
+                ["make", f"-j{os.cpu_count() or 1}", f"PROGRAMS={' '.join(SERVER_PROGRAMS)}"],
+                what="compile dropbear",
+                cwd=tree,
+                env=env,
+                progress="compile dropbear",
+            )
+            for program in SERVER_PROGRAMS:
+                shutil.copy(tree / program, prefix / program)
+                console.run([toolchain.tool("strip"), prefix / program], what=f"strip {program}")
+            shutil.copyfile(tree / "LICENSE", prefix / "LICENSE")
+            shutil.rmtree(prefix / "work")
+
+    return build_once("emulator-dropbear", inputs, build, notify=console.info)
+
+
+def install_server(root: Path, server: Path) -> None:
+    """Put the programs of ``dropbear`` into a root file system.
+
+    The init script (S50dropbear) is in every emulator image and does nothing without them.
+    """
+    for program in SERVER_PROGRAMS:
+        shutil.copy(server / program, root / "usr/sbin" / program)
+
+
+def _compile_env() -> dict[str, str]:
     """Nothing of the caller's flags, times or folder gets into what is compiled."""
     clean = dict.fromkeys(("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "MAKEFLAGS"), "")
     return {**clean, "SOURCE_DATE_EPOCH": "0", "LC_ALL": "C", "KCONFIG_NOTIMESTAMP": "1"}
