@@ -1,5 +1,4 @@
 """The tasks, by room: each parses its arguments, calls one function and prints its result.
 
-Nothing but these modules imports Invoke; they stand above every other module, and ``tasks.py``
-gathers them.
+Only these modules import Invoke; no other room imports them. ``tasks.py`` gathers them.
 """

@@ -1,4 +1,4 @@
-"""From the variant to the image, and into the build container."""
+"""Build images, download what they need, enter the build container."""
 
 from __future__ import annotations
 

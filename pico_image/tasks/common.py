@@ -50,11 +50,11 @@ if TYPE_CHECKING:
 
 
 def guarded(body: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn errors into the exit codes of base/errors.py; the reader of a pipe may end early."""
+    """Turn errors into the exit codes of base/errors.py."""
 
     @functools.wraps(body)
     def run(*arguments: Any, **options: Any) -> Any:
-        # A plain kill must unwind like Ctrl-C: child programs end, half-made folders go.
+        # A plain kill unwinds like Ctrl-C: child programs end, half-made folders are removed.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             try:
@@ -67,7 +67,7 @@ def guarded(body: Callable[..., Any]) -> Callable[..., Any]:
             if (cache := cache_removed()) is not None:
                 raise Exit(
                     f"error: the cache {cache} was removed while it was in use: {error}\n"
-                    "  hint: run it again; what is missing is made anew",
+                    "  hint: run it again; it makes what is missing",
                     code=EXIT_USER,
                 ) from None
             told = unwritable_output(error) if isinstance(error, OSError) else error
@@ -77,15 +77,15 @@ def guarded(body: Callable[..., Any]) -> Callable[..., Any]:
         except CheckFailed as error:
             raise Exit(f"failed: {error}", code=EXIT_FAILED) from None
         except KeyboardInterrupt:
-            raise Exit("interrupted; what was finished is kept", code=EXIT_INTERRUPTED) from None
+            raise Exit("interrupted; finished work is kept", code=EXIT_INTERRUPTED) from None
 
     return run
 
 
 def _reader_is_gone() -> bool:
-    """Did the program that reads our output end (``| head``)? Nothing is printed from then on."""
+    """Whether the program that reads our output ended (``| head``); then output goes nowhere."""
     output = select.poll()
-    output.register(sys.stdout, 0)  # errors and hang-ups are reported unasked
+    output.register(sys.stdout, 0)  # poll always reports errors and hang-ups
     if not output.poll(0):
         return False
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -181,9 +181,9 @@ def pairs(entries: list[str]) -> list[tuple[str, str]]:
 
 
 def whole(flag: str, text: str) -> int:
-    """The whole number that a flag was given.
+    """The value of a flag as a whole number.
 
-    Flags are text for Invoke: an `int` flag with anything else is a traceback there.
+    Flags are text for Invoke: it answers a wrong value of an `int` flag with a traceback.
     """
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise UserError(f"--{flag} takes a whole number, not {text!r}")
@@ -191,7 +191,7 @@ def whole(flag: str, text: str) -> int:
 
 
 def decimal(flag: str, text: str) -> float:
-    """The number that a flag was given; "nan" and "inf" are for the caller to judge."""
+    """The value of a flag as a number; the caller judges "nan" and "inf"."""
     try:
         return float(text)
     except ValueError:
@@ -204,7 +204,7 @@ def show(data: Any) -> None:
 
 
 class Mistake(ParseError, Exit):
-    """A command line that Invoke cannot read: still its ParseError, but with our exit code."""
+    """A command line that Invoke cannot parse: its ParseError with our exit code."""
 
     def __init__(self, error: ParseError) -> None:
         super().__init__(str(error), error.context)
@@ -214,7 +214,7 @@ class Mistake(ParseError, Exit):
 
 
 def mistakes_exit_2() -> None:
-    """Let an unknown task or flag end with 2, as every other mistake does; Invoke's code is 1."""
+    """End with 2 for an unknown task or flag, as for every other mistake; Invoke ends with 1."""
     plain = Parser.parse_argv
 
     def parse_argv(parser: Parser, argv: Sequence[str]) -> ParseResult:
@@ -229,9 +229,9 @@ def mistakes_exit_2() -> None:
 def takes_words(name: str, argument: str) -> None:
     """Let the task ``name`` take any number of words for its list ``argument``.
 
-    Invoke's positional arguments are one word each and must be given: `invoke report A B` was
-    "No idea what 'A' is!" (Invoke 2 and 3). A word that is no flag and no flag's value goes to
-    the list; another task cannot follow in the same call.
+    A positional argument of Invoke is one word and required: `invoke report A B` was
+    "No idea what 'A' is!" (Invoke 2 and 3). Here each word that is neither a flag nor the value of
+    one goes to the list, so no other task can follow in the same call.
     """
     plain = ParseMachine.handle
 

@@ -1,4 +1,4 @@
-"""From trained weights to the files that a board runs."""
+"""Convert models to the files that a board runs, and read such files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What benchmarks found."""
+"""Benchmark results: report, compare, list."""
 
 from __future__ import annotations
 

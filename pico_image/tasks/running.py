@@ -1,4 +1,4 @@
-"""An image that runs: in the emulator or on a board."""
+"""Run an image, in the emulator or on a board: boot, benchmark, deploy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def emulate(_: Context, image: str = "", ssh_port: str = "", verbose: bool = Fal
     from pico_image.emulator.qemu import interactive
     from pico_image.image import build
 
-    # What was typed before what is there: without an image, too, a wrong flag is told first.
+    # A wrong flag is reported before a missing image.
     forward = [(whole("ssh-port", ssh_port), 22)] if ssh_port else []
     path = Path(image) if image else build.existing_images("emulator") / "sdcard.img"
     raise SystemExit(interactive(Console(verbose=verbose), path, forward=forward))

@@ -1,4 +1,4 @@
-"""The machine and the tree: fitness, tests, cleaning."""
+"""Check this machine, run tests and linters, clean up."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def lint(_: Context) -> None:
     help={
         "level": "out: results of builds; cache: downloads and built libraries too; "
         "all: the Python environment too; volumes: those of the SDK in the container engine",
-        "dry_run": "only say what would go",
-        "context": "docker context of the engine whose volumes go",
+        "dry_run": "only list what would be deleted",
+        "context": "docker context of the engine whose volumes are removed",
     }
 )
 @guarded

@@ -1,4 +1,4 @@
-"""What can be built, and what a variant says."""
+"""List, show, compare, render and change variants."""
 
 from __future__ import annotations
 
