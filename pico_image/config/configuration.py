@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -178,6 +177,8 @@ def _folder(
 ) -> tuple[dict[str, _M], dict[str, tuple[Document, list[Document]]]]:
     """What the files of a folder describe, and for each its file and those that it extends."""
     documents = {path.stem: read_yaml(path) for path in sorted(folder.glob("*.yml"))}
+    # Mappings with keys of the user's choice are merged, all other values replaced.
+    free = {key for key, each in model.model_fields.items() if get_origin(each.annotation) is dict}
     entries: dict[str, _M] = {}
     chains: dict[str, tuple[Document, list[Document]]] = {}
     for name, document in documents.items():
@@ -190,7 +191,7 @@ def _folder(
             for key, value in part.data.items():
                 if key in ("extends", "name"):
                     continue
-                if isinstance(value, dict) and isinstance(merged.get(key), dict):
+                if key in free and isinstance(value, dict) and isinstance(merged.get(key), dict):
                     merged[key] = {**merged[key], **value}
                 else:
                     merged[key] = value
@@ -254,7 +255,12 @@ def _validate(
         # A misspelt key also makes the right one "missing": name the one that was typed.
         first = next((item for item in errors if item["type"] == "extra_forbidden"), errors[0])
         location = tuple(first["loc"])
-        owner = _owner((document, *(parents or [])), prefix + location)
+        owner = document
+        if location:
+            for candidate in (document, *(parents or [])):
+                if location[0] in candidate.data:
+                    owner = candidate
+                    break
         allowed = ""
         if first["type"] == "extra_forbidden":
             allowed = f"allowed: {', '.join(sorted(model.model_fields))}"
@@ -265,16 +271,6 @@ def _validate(
         raise ConfigError(
             owner.path, owner.line(prefix + location), message, hint=allowed or None
         ) from None
-
-
-def _owner(documents: Sequence[Document], location: Location) -> Document:
-    """The file that wrote a value, or else the nearest one above it."""
-    while location:
-        for document in documents:
-            if location in document.lines:
-                return document
-        location = location[:-1]
-    return documents[0]
 
 
 def _plain(message: str) -> str:

@@ -125,7 +125,7 @@ class Taken(Strict):
     path: str | None = Field(default=None, description="where it lies inside the source's archive")
     file: str | None = Field(
         default=None,
-        description="of one's own, relative to configs/models: in place of source, path",
+        description="a file, relative to configs/models: in place of source and path",
     )
 
     @model_validator(mode="after")
@@ -159,9 +159,7 @@ class Weights(Strict):
 
     path: str | None = Field(default=None, description="where it lies inside the source's archive")
     sha256: Sha256 | None = None
-    file: str | None = Field(
-        default=None, description="an ONNX file of one's own, relative to configs/models"
-    )
+    file: str | None = Field(default=None, description="an ONNX file, relative to configs/models")
     seed: int | None = Field(default=None, ge=0, description="of random weights")
 
 
@@ -181,7 +179,7 @@ class Calibration(Strict):
     )
     folder: str | None = Field(
         default=None,
-        description="of one's own pictures, relative to configs/models: in place of photographs",
+        description="a folder of pictures, relative to configs/models: in place of photographs",
     )
     count: int = Field(default=100, ge=10, le=1000)
     held_out: int = Field(default=60, ge=50, le=1000, description="pictures for judging only")

@@ -24,7 +24,7 @@ from pico_image.models.pipeline import Plan, Stages, run_stages
 TOOLKIT, RUNTIME, DRIVER = "rknn-toolkit2", "rknn-runtime", "rknpu-driver"
 #: The runtime's own words: "requires driver version >= 0.2.1".
 OLDEST_DRIVER = "0.2.1"
-#: All that a converted model may consist of.
+#: Every file and folder that a converted model can have.
 CARRIED = (
     *papers.FILES.values(),
     papers.SIDECAR,
@@ -50,7 +50,7 @@ class Published:
     npu: str | None = None
 
     def plain(self) -> dict[str, object]:
-        """What is known of it, for ``--json``."""
+        """For ``--json``, without empty values."""
         return {key: value for key, value in vars(self).items() if value}
 
 
@@ -116,7 +116,7 @@ def offline_twin(config: Config, spec: ModelSpec) -> str | None:
 
 
 def known_algorithm(name: str) -> Algorithm:
-    """``--algorithm``. Raises UserError for one that rknn-toolkit2 has not for this NPU."""
+    """``--algorithm``. Raises UserError for one that rknn-toolkit2 does not offer for this NPU."""
     known: tuple[Algorithm, ...] = get_args(Algorithm)
     for algorithm in known:
         if algorithm == name:
@@ -182,7 +182,7 @@ def convert(console: Console, config: Config, model_name: str, *, npu: bool | No
     ``images/`` and ``report.json``.
 
     ``npu``: True insists on the ``.rknn``, False leaves it out, None makes it when the model file
-    wants it and this machine can (a warning tells when it cannot).
+    wants it and this machine can (with a warning when it cannot).
     Raises UserError for bad input, CommandError when a converter crashes, CheckFailed when the
     result misses a threshold of the model file.
     """
@@ -257,7 +257,7 @@ def convert_models(
     if algorithm:
         known_algorithm(algorithm)
     for name in names:
-        config.model(name)  # an unknown one ends this before an hour's work, not after
+        config.model(name)  # an unknown name is an error before an hour of work
     # All downloads come before the first conversion, for the same reason.
     jobs = [plan(console, config, name, algorithm) for name in names]
     return [publish(console, config, job, npu=npu) for job in jobs]
@@ -288,10 +288,10 @@ def publish(console: Console, config: Config, job: Plan, *, npu: bool | None = N
 
 
 def replace_files(converted: Path, folder: Path) -> None:
-    """Copy a converted model to ``folder`` and remove what of a former one it does not have.
+    """Copy a converted model to ``folder`` and remove the files of an earlier one that it lacks.
 
     A ``.rknn`` of other weights would be taken for this model's. Other files there stay. Everything
-    is copied before anything is removed, so that a full disk or Ctrl-C costs no earlier result.
+    is copied before anything is removed, so that a full disk or Ctrl-C keeps the earlier result.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new.", dir=folder) as scratch:

@@ -29,9 +29,9 @@ from pico_image.config import configuration
 from pico_image.config.schema import Source
 from pico_image.models.worker.jobs import to_json
 
-#: What each environment weighs when it is there, for the message before a long download.
+#: Size on disk, for the message before a long download.
 SIZES = {"models": "0.4 GB", "rknn": "0.6 GB"}
-#: What runs in the environments; hashed whole, it is an input of all that it makes.
+#: The package that runs in the environments, hashed whole into the key of every stage.
 WORKER = "pico_image.models.worker"
 #: The newest Python that rknn-toolkit2 2.3.2 has wheels for.
 NEWEST_FOR_RKNN = (3, 12)
@@ -94,7 +94,7 @@ def environment(console: Console, name: str) -> Path:
 
 
 def _interpreter(console: Console, name: str) -> tuple[Path, dict[str, str | None]]:
-    """The Python that the environment ``name`` is made with, and what tells it from others.
+    """The Python of the environment ``name``, and the values that identify it.
 
     It is ours. Where rknn-toolkit2 has no wheel for ours (Debian 13 has Python 3.13 alone), it is a
     relocatable build, by hash. Raises UserError when that cannot be downloaded.
@@ -158,7 +158,7 @@ def run_worker(
     """Run ``MODULE:FUNCTION`` of the worker inside an environment; its result as plain data.
 
     ``arguments`` are JSON's types, paths and the dataclasses of ``worker.jobs``. The working folder
-    is a scratch folder that is deleted afterwards, whatever the worker left there.
+    is a scratch folder that is deleted afterwards.
     Raises UserError with the worker's own message, CommandError when it crashed.
     """
     python = environment(console, name)
@@ -201,7 +201,7 @@ def _run_in(place: Path, console: Console, python: Path, what: str) -> Any:
 
 @contextlib.contextmanager
 def _showing(console: Console, what: str, stage: Path) -> Iterator[None]:
-    """Show how long a worker has run and what it says it does, none of its noise."""
+    """Show the elapsed time and the current step of a worker, without its output."""
     done = threading.Event()
 
     def show() -> None:
@@ -221,7 +221,7 @@ def _showing(console: Console, what: str, stage: Path) -> Iterator[None]:
 
 
 def complaints(output: str) -> list[str]:
-    """The lines in which rknn-toolkit2 says what is wrong: coloured, and beginning with E."""
+    """The error lines of rknn-toolkit2: coloured, beginning with E."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
     return [line.strip() for line in plain.splitlines() if re.match(r"\s*E [a-zA-Z_]", line)][-3:]
 

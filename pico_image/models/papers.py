@@ -1,7 +1,7 @@
-"""What lies beside the models for their readers: the model card, and the sidecar of the ``.rknn``.
+"""The papers of a converted model: its card, and the sidecar of the ``.rknn``.
 
 ``model.json`` is read by the board's programs and for the papers of an image. ``model.rknn.json``
-says what a functional NPU needs beyond the ``.rknn``'s public trailer:
+holds what an NPU simulator needs beyond the public trailer of the ``.rknn``:
 
     {"schema": 1, "model": NAME, "platform": "rv1103", "toolkit": "2.3.2",
      "rknn_sha256": ..., "payload_sha256": ..., "labels_sha256": ...,
@@ -59,7 +59,7 @@ class CardFile:
 
 @dataclass(frozen=True, kw_only=True)
 class CardImage:
-    """A photograph that ships with the model; ``read_card`` adds ``sha256``, no file has it."""
+    """A photograph that ships with the model; ``sha256`` is computed by ``read_card``."""
 
     path: str
     title: str
@@ -103,7 +103,7 @@ CARD = TypeAdapter(ModelCard)
 
 
 def read_card(folder: Path) -> ModelCard:
-    """The card of a converted model. Raises UserError for a folder that is none."""
+    """The card of a converted model. Raises UserError for any other folder."""
     path = folder / "model.json"
     again = "convert the model again: invoke convert-models"
     try:
@@ -217,5 +217,5 @@ def _tensor(tensor: rknn_file.Tensor, quantity: Quantity) -> dict[str, Any]:
 
 
 def write(path: Path, data: object) -> None:
-    """Write JSON as every paper of a model has it."""
+    """Write JSON with the indent that all papers of a model have."""
     path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

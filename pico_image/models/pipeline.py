@@ -1,9 +1,9 @@
 """The stages of a conversion, each a cache entry keyed by all that goes in.
 
-What the converters read: *prepared* (ONNX graph, calibration and held-out pictures), *tflite*
-(float32 and int8), *rknn* (for the NPU). What is only shown and judged: *shown* (labels, labelled
-photographs), *photographs* and *golden* (the photographs on the converted models). A changed title,
-label, threshold or photograph thus converts nothing again, and a killed stage leaves no entry.
+Conversion: *prepared* (ONNX graph, calibration and held-out pictures), *tflite* (float32 and int8),
+*rknn* (for the NPU). Exhibition: *shown* (labels, labelled photographs), *photographs* and *golden*
+(the photographs on the converted models). A changed title, label, threshold or photograph therefore
+converts nothing again. A killed stage leaves no entry.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pico_image.models.worker.jobs import (
     rebuild,
 )
 
-#: Said before a conversion that takes long; measured, see docs/models.md.
+#: Shown before a long conversion; measured, see docs/models.md.
 MMSE_TAKES = (
     "algorithm mmse tries many ranges for every layer on all {count} calibration pictures; "
     "EfficientNet-Lite0 with 100 took 8.5 minutes of CPU time and 3.2 GB of memory"
@@ -72,7 +72,7 @@ class Stages:
 
     @property
     def names(self) -> list[str | None]:
-        """The key of each, for the keys of what is made from them."""
+        """The key of each."""
         folders = (
             self.prepared, self.shown, self.tflite, self.photographs, self.rknn, self.golden
         )  # fmt: skip
@@ -94,7 +94,7 @@ def run_stages(console: Console, plan: Plan, *, with_npu: bool) -> Stages:
 
 @dataclass(frozen=True)
 class _Stage:
-    """A stage: its name, the converter's environment, the job and what it is doing in words."""
+    """A stage: its name, the converter's environment, the job, and the words for its progress."""
 
     name: str
     environment: str
@@ -113,7 +113,7 @@ class _Stage:
         """The stage's folder, made by the job unless the cache has it.
 
         ``key``: what the result depends on besides the code and the packages of the converter.
-        ``check`` looks at a new folder before it is kept; ``note`` is said before the job.
+        ``check`` examines a new folder before it is kept; ``note`` is shown before the job.
         """
         inputs = self.inputs(key)
 

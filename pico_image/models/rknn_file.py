@@ -1,4 +1,4 @@
-r"""Read what is public of a ``.rknn`` file: its header and the JSON at its end.
+r"""Read the public parts of a ``.rknn`` file: its header and the JSON at its end.
 
 Layout, little endian, as the PyPI package rknncli 0.3.3 (MIT) reads it too: ``RKNN\0\0\0\0``; u64
 container version; u64 L, the length of the body; the body at byte 64; at 64 + L a u64 J and
@@ -237,7 +237,7 @@ def refuse_unfit(model: RknnFile, *, runtime: str) -> None:
 
 
 def version(text: str) -> tuple[int, ...]:
-    """``2.3.2`` as numbers, for comparison; what is no number ends it."""
+    """``2.3.2`` as numbers, for comparison, up to the first part that is no number."""
     numbers: list[int] = []
     for part in text.split("."):
         # Not str.isdigit: it takes "²", which int() refuses; nor more digits than int() reads.

@@ -1,4 +1,4 @@
-"""Model files that users name: read one back, convert an ONNX classifier, take a ``.tflite``."""
+"""Model files that users name: read one back, plan an ONNX classifier, take a ``.tflite``."""
 
 from __future__ import annotations
 
@@ -10,68 +10,72 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from pico_image.base.cache import build_once, code_of
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import output_dir, sha256_file
 from pico_image.config.configuration import Config
-from pico_image.config.schema import (
-    Calibration,
-    LabelledImage,
-    Model,
-    ModelInput,
-    ModelSpec,
-    Taken,
-    Weights,
-)
+from pico_image.config.schema import LabelledImage, Model, ModelSpec
 from pico_image.models import papers, rknn_file
-from pico_image.models.convert import RUNTIME, Published, known_algorithm, publish, replace_files
+from pico_image.models.convert import RUNTIME, Published, known_algorithm, replace_files
 from pico_image.models.environment import WORKER, lock_file, run_worker
 from pico_image.models.pipeline import Plan
 from pico_image.models.rknn_file import RknnFacts
 from pico_image.models.worker.jobs import OnnxFacts, TfliteFacts, rebuild
 
 TFLITE_MARK = b"TFL3"
-#: What a .tflite user is told about the NPU.
+#: Shown to users of a .tflite.
 NPU_NEEDS = (
     "the NPU side needs the model as ONNX: rknn-toolkit2 reads .tflite only through TensorFlow, "
     "and cannot take over its quantisation. Export it to ONNX (opset 13) and run "
     "`invoke convert-models --onnx FILE --calibration DIR --mean … --std …`"
 )
 LICENCE = "the user's"
+M = TypeVar("M", bound=Model)
 
 
 @dataclass(frozen=True)
 class UserModel:
-    """A model file and what it does not say itself; ``mean`` and ``std`` in pixel values.
+    """A model file, its labels and its normalisation: input = (pixel - mean) / std per channel.
 
-    They are three numbers, or text with commas: input = (pixel - mean) / std. ``name`` is the
-    folder's below out/models, the file's by default.
+    ``mean`` and ``std`` are in pixel values; see ``channel_values``.
     """
 
     file: Path
-    mean: str | Sequence[float]
-    std: str | Sequence[float]
+    mean: Sequence[float]
+    std: Sequence[float]
     labels: Path | None = None
-    name: str = ""
-    color: Literal["RGB", "BGR"] = "RGB"
 
     @property
-    def slug(self) -> str:
-        """The model's name: lower case, digits, dots and dashes."""
-        plain = re.sub(r"[^a-z0-9.]+", "-", self.file.stem.lower()).strip("-.")
-        return self.name or plain or "model"
+    def name(self) -> str:
+        """The file's name in lower case, digits, dots and dashes."""
+        return re.sub(r"[^a-z0-9.]+", "-", self.file.stem.lower()).strip("-.") or "model"
 
-    def input(self, width: int, height: int) -> ModelInput:
-        return ModelInput(
-            width=width,
-            height=height,
-            color=self.color,
-            mean=channel_values(self.mean, "--mean"),
-            std=channel_values(self.std, "--std"),
-        )
+    def spec(self, kind: type[M], width: int, height: int, **values: Any) -> M:
+        """The model as the configuration would describe it.
+
+        Raises UserError for a value that no model may have, such as a single class.
+        """
+        facts = {
+            "name": self.name,
+            "title": self.file.stem,
+            "licence": LICENCE,
+            "weights": {"file": str(self.file.resolve())},
+            "input": {"width": width, "height": height, "mean": self.mean, "std": self.std},
+        }
+        try:
+            return kind.model_validate(facts | values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UserError(
+                f"{self.file} is no model for the board: {where} is {first['input']!r}: "
+                f"{first['msg']}"
+            ) from error
 
 
 def inspect_model(console: Console, config: Config, path: Path) -> RknnFacts | TfliteFacts:
@@ -134,11 +138,10 @@ def refuse_unfit_tflite(facts: TfliteFacts, path: Path) -> None:
         )
 
 
-def channel_values(text: str | Sequence[float], what: str) -> list[float]:
+def channel_values(text: str, what: str) -> list[float]:
     """``--mean`` or ``--std``: three numbers, one per channel. Raises UserError otherwise."""
     try:
-        parts = text.replace(",", " ").split() if isinstance(text, str) else list(text)
-        values = [float(part) for part in parts]
+        values = [float(part) for part in text.replace(",", " ").split()]
     except ValueError as error:
         raise UserError(f"{what} {text!r} is not a list of numbers") from error
     if len(values) != 3:
@@ -156,9 +159,11 @@ def channel_values(text: str | Sequence[float], what: str) -> list[float]:
 def onnx_plan(
     console: Console, model: UserModel, calibration: Path, algorithm: str = "normal"
 ) -> Plan:
-    """The plan for a user's ONNX classifier; see ``convert_onnx``."""
-    channel_values(model.mean, "--mean"), channel_values(model.std, "--std")
-    known_algorithm(algorithm)  # before any work
+    """The plan for any ONNX classifier, calibrated on a folder of pictures.
+
+    Raises UserError for a wrong file, graph, folder, label list or algorithm.
+    """
+    known_algorithm(algorithm)
     if not calibration.is_dir():
         raise UserError(
             f"the calibration folder {calibration} does not exist or is no folder",
@@ -169,24 +174,21 @@ def onnx_plan(
             f"could not find the labels {model.labels}", hint="a text file, one label a line"
         )
     facts = _describe_onnx(console, model.file)
-    return Plan(
-        ModelSpec(
-            name=model.slug,
-            title=model.file.stem,
-            licence=LICENCE,
-            architecture="onnx",
-            weights=Weights(file=str(model.file.resolve())),
-            input=model.input(facts.width, facts.height),
-            classes=facts.classes,
-            softmax=True,
-            macs=facts.macs,
-            macs_source="counted on the ONNX graph",
-            labels=Taken(file=str(model.labels.resolve())) if model.labels else None,
-            images=_sample(calibration),
-            calibration=Calibration(folder=str(calibration.resolve())),
-            algorithm=known_algorithm(algorithm),
-        )
+    spec = model.spec(
+        ModelSpec,
+        facts.width,
+        facts.height,
+        architecture="onnx",
+        classes=facts.classes,
+        softmax=True,
+        macs=facts.macs,
+        macs_source="counted on the ONNX graph",
+        labels={"file": str(model.labels.resolve())} if model.labels else None,
+        images=_sample(calibration),
+        calibration={"folder": str(calibration.resolve())},
+        algorithm=algorithm,
     )
+    return Plan(spec)
 
 
 def _sample(calibration: Path) -> list[LabelledImage]:
@@ -205,22 +207,6 @@ def _sample(calibration: Path) -> list[LabelledImage]:
         )
         for path in pictures[:1]
     ]
-
-
-def convert_onnx(
-    console: Console,
-    config: Config,
-    model: UserModel,
-    calibration: Path,
-    *,
-    algorithm: str = "normal",
-    npu: bool | None = None,
-) -> Published:
-    """Convert any ONNX classifier, calibrated on a folder of pictures; see ``convert.publish``.
-
-    Raises UserError for a wrong file, graph, folder, mean, std or label list.
-    """
-    return publish(console, config, onnx_plan(console, model, calibration, algorithm), npu=npu)
 
 
 def _describe_onnx(console: Console, model: Path) -> OnnxFacts:
@@ -255,7 +241,6 @@ def take_tflite(console: Console, model: UserModel) -> Published:
     The network is taken as it is; only weights that lie outside the flatbuffer are moved inside.
     Raises UserError when the board cannot run it.
     """
-    channel_values(model.mean, "--mean"), channel_values(model.std, "--std")
     if not model.file.is_file():
         raise UserError(f"could not find the model {model.file}")
     whole, answer = _describe(console, model.file, "user-tflite", "tflite_file:take", copied=True)
@@ -264,13 +249,11 @@ def take_tflite(console: Console, model: UserModel) -> Published:
     source = facts.inputs[0]
     if len(source.shape) != 4 or source.shape[3] != 3:
         raise UserError(f"{model.file}: the input has shape {source.shape}, not 1, H, W, 3")
-    classes = facts.outputs[0].shape[-1]
-    card = Model(
-        name=model.slug,
-        title=model.file.stem,
-        licence=LICENCE,
-        weights=Weights(file=str(model.file.resolve())),
-        input=model.input(width=source.shape[2], height=source.shape[1]),
+    classes = (facts.outputs[0].shape or [0])[-1]
+    spec = model.spec(
+        Model,
+        width=source.shape[2],
+        height=source.shape[1],
         classes=classes,
         # A model that ends in probabilities has them out of a SOFTMAX (or LOGISTIC) operator.
         softmax="SOFTMAX" not in facts.operators,
@@ -278,16 +261,16 @@ def take_tflite(console: Console, model: UserModel) -> Published:
         macs_source="not counted on a .tflite",
     )
     labels = read_labels(model.labels, classes)
-    folder = output_dir() / "models" / model.slug
+    folder = output_dir() / "models" / model.name
     with tempfile.TemporaryDirectory(prefix="tflite-") as scratch:
         new = Path(scratch)
         file = papers.FILES["fp32" if source.type == "float32" else "int8"]
         shutil.copyfile(whole / "model.tflite", new / file)
         text = "".join(f"{label}\n" for label in labels)
         (new / "labels.txt").write_text(text, encoding="utf-8")
-        papers.write_card(card, new)
+        papers.write_card(spec, new)
         replace_files(new, folder)
-    return Published(name=model.slug, folder=str(folder), npu=NPU_NEEDS)
+    return Published(name=model.name, folder=str(folder), npu=NPU_NEEDS)
 
 
 def kept(config: Config, name: str) -> Path | None:

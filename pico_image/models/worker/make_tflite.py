@@ -130,7 +130,7 @@ def quantize(float_model: bytes, fitted_model: bytes, images: Array, scratch: Pa
 
 
 class Runner:
-    """Run a TFLite classifier on prepared pictures, float32 in and out whatever its types are."""
+    """Run a TFLite classifier on prepared pictures, float32 in and out for every type of tensor."""
 
     def __init__(self, data: bytes) -> None:
         self._model = Interpreter(model_content=data, num_threads=min(2, os.cpu_count() or 1))

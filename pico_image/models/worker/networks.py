@@ -2,8 +2,8 @@
 
 Shapes are NCHW. ``efficientnet_lite0`` takes published weights. The others have seeded random
 weights, for work that depends on shape alone: instruction counts, plumbing and the share of the
-NPU's peak do not depend on what a network has learned. Whatever is made from them says RANDOM
-WEIGHTS.
+NPU's peak do not depend on what a network has learned. All that is made from them carries the words
+RANDOM WEIGHTS.
 """
 
 from __future__ import annotations

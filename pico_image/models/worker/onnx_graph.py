@@ -29,8 +29,8 @@ DEAD_SHARE = 1e-4
 
 
 def load(path: Path) -> onnx.ModelProto:
-    """Parse an ONNX file. Raises UserError for what is missing, cut short, or not ONNX, and for an
-    opset that rknn-toolkit2 cannot read.
+    """Parse an ONNX file. Raises UserError for a file that is missing, cut short, or not ONNX, and
+    for an opset that rknn-toolkit2 cannot read.
     """
     try:
         model = onnx.load(str(path))
@@ -228,7 +228,7 @@ def _drop_ends(graph: onnx.GraphProto) -> None:
 
 
 def _bypass(graph: onnx.GraphProto, dropped: Callable[[onnx.NodeProto], bool]) -> None:
-    """Remove nodes; whoever reads their output reads their input."""
+    """Remove nodes; readers of their output get their input."""
     renamed: dict[str, str] = {}
     kept = []
     for node in graph.node:

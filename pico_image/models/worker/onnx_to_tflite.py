@@ -370,7 +370,7 @@ def _pool(t: _Translation, node: onnx.NodeProto, options: Options) -> None:
     if options.get("ceil_mode"):
         raise t.refuse(node, "ceil_mode is not supported", "export it with floor")
     average = node.op_type == "AveragePool"
-    # TFLite's SAME leaves padding out of an average; ONNX counts it when told to.
+    # TFLite's SAME leaves padding out of an average; ONNX counts it with count_include_pad.
     counted = average and bool(options.get("count_include_pad")) and any(options.get("pads", []))
     if counted:
         name = f"{node.output[0]}.pad"
@@ -435,7 +435,7 @@ def _reshape(t: _Translation, node: onnx.NodeProto, _options: Options) -> None:
     if name in t.positive:
         t.positive.add(result)
     if len(before) == 4 and before[2] * before[3] > 1:
-        # The bytes are N, H, W, C here; whoever flattens a picture counts on N, C, H, W.
+        # The bytes are N, H, W, C here; the layer after a flattened picture expects N, C, H, W.
         order = t.writer.constant("to NCHW", np.array([0, 3, 1, 2], np.int32))
         turned = t.writer.tensor(f"{result}.nchw", before)
         t.writer.operator("TRANSPOSE", [source, order], [turned], "TransposeOptions")

@@ -39,7 +39,8 @@ PICTURE_TYPES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp")
 def open_picture(data: bytes | Path, what: str) -> Image.Image:
     """A picture with three channels, fully decoded; grey ones are widened.
 
-    Raises UserError for what is no picture, is cut short, or has other channels (CMYK, alpha).
+    Raises UserError for a file that is no picture, is cut short, or has other channels (CMYK,
+    alpha).
     """
     try:
         picture = Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
@@ -171,7 +172,7 @@ def refuse_alike(images: Sequence[Named], where: str) -> None:
 def write_set(folder: Path, images: Sequence[Named]) -> None:
     """One PNG per picture, 8 bit, the network's input exactly, and ``calibration.txt``.
 
-    The list holds bare names, one a line; whoever hands it to rknn-toolkit2 works in the folder.
+    The list holds bare names, one a line.
     """
     folder.mkdir(parents=True)
     for number, (name, pixels) in enumerate(images):

@@ -98,7 +98,7 @@ def choose(rows: Array, grid: Grid, moments: Array) -> Array:
 
 
 def fit(model: onnx.ModelProto, images: Array, scheme: Scheme) -> onnx.ModelProto:
-    """The same network, weights on the converter's grid, biases made up for what that shifts.
+    """The same network with weights on the converter's grid and biases corrected for the shift.
 
     ``images``: (N, H, W, 3) float32 normalised. Layers without a bias are left alone.
     """

@@ -93,7 +93,7 @@ def inline_weights(data: bytes, what: str) -> bytes:
 
 
 def buffer_faults(data: bytes) -> list[str]:
-    """What TFLite 2.14.1 would trip over in a file's buffers; empty when it is fine."""
+    """Buffers of a file that TFLite 2.14.1 cannot use; empty for a good file."""
     faults = []
     root = schema.Model.GetRootAs(data, 0)
     base = np.frombuffer(data, np.uint8).__array_interface__["data"][0]

@@ -2,7 +2,7 @@
 
 One quantisation serves everything: hybrid step 1 calibrates, writes the scales that it found and
 leaves three files, and step 2 makes the model and its simulator of them in two seconds, also in
-another process. ``build()`` does the same work and tells no scale, so the scales used to cost a
+another process. ``build()`` does the same work and does not return the scales, which used to cost a
 second quantisation, 20 s. The NPU payload and the simulator's answers are the same either way, bit
 for bit (tests/models/test_toolkit.py).
 
@@ -117,7 +117,7 @@ def quantise(options: RknnOptions, calibration: Sequence[Path]) -> None:
 def quantised(folder: Path) -> Any:
     """The toolkit with the model of ``quantise``, whose files lie in ``folder``; not to be changed.
 
-    Works on copies in the working folder, for whatever the toolkit may write beside them. With
+    Works on copies in the working folder, because the toolkit may write files beside them. With
     mmse that folder must be the one of ``quantise``: without its ``calibration.txt`` the toolkit
     leaves mmse out and says nothing.
     """
