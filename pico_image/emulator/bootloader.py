@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,10 +67,18 @@ def working_copy(image: Path, folder: Path) -> Path:
 
 def read_card(image: Path) -> Source:
     """The layout and parts that an image's own ``env`` announces. Raises UserError without one."""
-    try:
+    with _named(image):
         return open_source(image)
+
+
+@contextlib.contextmanager
+def _named(image: Path) -> Iterator[None]:
+    """Name the image in errors of its readers."""
+    try:
+        yield
     except UserError as error:
-        raise UserError(f"it cannot be booted: {error.message}", hint=error.hint) from error
+        reason = error.message.removeprefix(f"{image}: ")
+        raise UserError(f"{image} cannot be booted: {reason}", hint=error.hint) from error
 
 
 def read_partition_file(image: Path, partition: str, path: str) -> bytes:
@@ -95,13 +104,10 @@ def load(console: Console, card: Path, folder: Path) -> Loaded:
             hint="the image is damaged, or its partition string does not belong to it",
         )
     console.log(f"boot: {boot.size} bytes of {part}")
-    loaded = Loaded(folder / "kernel", folder / "ramdisk", _command_line(source))
-    loaded.kernel.write_bytes(boot.content("kernel"))
-    loaded.ramdisk.write_bytes(boot.content("ramdisk"))
+    arguments = source.variables.get("sys_bootargs", "")
+    line = f"{ARGUMENTS} blkdevparts={source.variables['blkdevparts']} {arguments}"
+    loaded = Loaded(folder / "kernel", folder / "ramdisk", " ".join(line.split()))
+    with _named(card):
+        loaded.kernel.write_bytes(boot.content("kernel"))
+        loaded.ramdisk.write_bytes(boot.content("ramdisk"))
     return loaded
-
-
-def _command_line(source: Source) -> str:
-    variables = source.variables
-    words = [ARGUMENTS, f"blkdevparts={variables['blkdevparts']}"]
-    return " ".join(" ".join([*words, variables.get("sys_bootargs", "")]).split())

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
@@ -206,3 +208,16 @@ def test_a_model_file_may_name_an_onnx_file_and_pictures_beside_it(
     assert plan.spec.weights.file == str(folder / "mine.onnx")
     assert plan.spec.calibration.folder == str(folder / "pictures")
     assert plan.archives == {}
+
+
+@settings(max_examples=150)
+@given(data=st.binary(max_size=60) | st.text(max_size=30).map(lambda text: text.encode("utf-8")))
+def test_labels_of_any_bytes(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_bytes(data)
+    try:
+        names = user_files.read_labels(path, 2)
+    except UserError as error:
+        assert str(path) in str(error)
+    else:
+        assert len(names) == 2
