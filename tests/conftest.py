@@ -60,15 +60,16 @@ FIRST = (
     "models/test_conversion.py",
     "compile/test_uclibc.py",
     "board",
-    "emulator/test_try.py",
+    "tasks/test_tasks.py",
     "images",
-    "emulator/test_host_kills.py",
     "image/test_build_faults.py",
-    "compile/test_reproducible.py",
+    "emulator/test_try.py",
     "test_benchmarks.py",
+    "results/test_page.py",
+    "results/test_report.py",
     "emulator/test_power_cut.py",
-    "emulator/test_board_faults.py",
-    "app/test_fuzz.py",
+    "emulator/test_host_kills.py",
+    "compile/test_reproducible.py",
 )
 
 
