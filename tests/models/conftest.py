@@ -43,13 +43,13 @@ def job(console: Console, config: Config) -> pipeline.Plan:
 
 
 @pytest.fixture(scope="session")
-def found(console: Console, config: Config, job: pipeline.Plan) -> pipeline.Stages:
+def stages(console: Console, config: Config, job: pipeline.Plan) -> pipeline.Stages:
     """EfficientNet-Lite0 through every stage, from the cache when nothing changed."""
     return pipeline.run_stages(console, job, with_npu=True)
 
 
 @pytest.fixture(scope="session")
-def model(console: Console, config: Config, found: pipeline.Stages) -> Path:
+def model(console: Console, config: Config, stages: pipeline.Stages) -> Path:
     """The folder that a board gets."""
     return convert.convert(console, config, MODEL, npu=True)
 

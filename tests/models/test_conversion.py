@@ -139,7 +139,7 @@ def test_the_tflite_files_suit_the_boards_runtime(
 
 @pytest.mark.slow
 def test_a_second_conversion_gives_the_same_bytes(
-    console: Console, job: pipeline.Plan, found: pipeline.Stages, tmp_path: Path
+    console: Console, job: pipeline.Plan, stages: pipeline.Stages, tmp_path: Path
 ) -> None:
     tflite, rknn, golden = tmp_path / "tflite", tmp_path / "rknn", tmp_path / "golden"
     for folder in (tflite, rknn, golden):
@@ -148,11 +148,11 @@ def test_a_second_conversion_gives_the_same_bytes(
         console,
         "models",
         "make_tflite:make_tflite",
-        {"name": job.name, "card": job.input, "prepared": found.prepared, "out": tflite},
+        {"name": job.name, "card": job.input, "prepared": stages.prepared, "out": tflite},
         what="convert again",
     )
     for name in ("fp32.tflite", "int8.tflite"):
-        assert sha256_file(tflite / name) == sha256_file(found.tflite / name)
+        assert sha256_file(tflite / name) == sha256_file(stages.tflite / name)
     options = RknnOptions(job.input, "normal", pipeline.PLATFORM, "another text")
     environment.run_worker(
         console,
@@ -160,7 +160,7 @@ def test_a_second_conversion_gives_the_same_bytes(
         "make_rknn:make_rknn",
         {
             "options": options,
-            "prepared": found.prepared,
+            "prepared": stages.prepared,
             "reference": tflite / "logits.npz",
             "labelled": None,
             "out": rknn,
@@ -169,22 +169,22 @@ def test_a_second_conversion_gives_the_same_bytes(
     )
     # Kibibytes: the largest of the processes that these tests have waited for.
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2_000_000
-    assert found.rknn is not None and found.golden is not None
-    first, again = (rknn_file.read(path / "model.rknn") for path in (found.rknn, rknn))
+    assert stages.rknn is not None and stages.golden is not None
+    first, again = (rknn_file.read(path / "model.rknn") for path in (stages.rknn, rknn))
     assert again.payload_sha256 == first.payload_sha256
     environment.run_worker(
         console,
         "rknn",
         "make_rknn:make_golden",
         {
-            "labelled": found.shown / "labelled",
-            "prepared": found.prepared,
+            "labelled": stages.shown / "labelled",
+            "prepared": stages.prepared,
             "rknn": rknn,
             "out": golden,
         },
         what="simulate again",
     )
-    vectors = sorted((found.golden / "golden").iterdir())
+    vectors = sorted((stages.golden / "golden").iterdir())
     assert len(vectors) == 2 * (len(job.spec.images) + 3)
     for path in vectors:
         assert path.read_bytes() == (golden / "golden" / path.name).read_bytes()
@@ -204,7 +204,7 @@ def test_a_missed_threshold_fails_the_conversion_and_leaves_the_report(
     console: Console,
     config: Config,
     job: pipeline.Plan,
-    found: pipeline.Stages,
+    stages: pipeline.Stages,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -220,8 +220,8 @@ def test_a_missed_threshold_fails_the_conversion_and_leaves_the_report(
     assert "simulator on this machine, not" in text
     assert "Not accurate enough" in text and "cosine is 0.99" in text
     assert "block0.depthwise" in text and "algorithm normal" in text
-    assert found.rknn is not None
-    assert str(rknn_file.read(found.rknn / "model.rknn").payload_sha256) in text
+    assert stages.rknn is not None
+    assert str(rknn_file.read(stages.rknn / "model.rknn").payload_sha256) in text
     assert 'src="data:image/png;base64,' in text
     assert not re.search(r"(src|href|url)\s*[=(]\s*[\"']?https?:", text)
     sheet = tmp_path / "models" / job.name / "contact-sheet.png"
@@ -231,9 +231,9 @@ def test_a_missed_threshold_fails_the_conversion_and_leaves_the_report(
 
 
 def test_a_wrong_photograph_fails_the_check(
-    console: Console, config: Config, job: pipeline.Plan, found: pipeline.Stages
+    console: Console, config: Config, job: pipeline.Plan, stages: pipeline.Stages
 ) -> None:
-    report = verdict.report(job.spec, found, convert.check_versions(config))
+    report = verdict.report(job.spec, stages, convert.check_versions(config))
     int8 = report.scores["int8"]
     wrong = [dataclasses.replace(int8.photographs[0], right=False), *int8.photographs[1:]]
     scores = {**report.scores, "int8": dataclasses.replace(int8, photographs=wrong)}
@@ -245,13 +245,13 @@ def test_a_wrong_photograph_fails_the_check(
 def test_without_matplotlib_the_page_says_what_is_missing(
     config: Config,
     job: pipeline.Plan,
-    found: pipeline.Stages,
+    stages: pipeline.Stages,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    report = verdict.report(job.spec, found, convert.check_versions(config))
-    text = verdict.write_page(report, found, tmp_path).read_text(encoding="utf-8")
+    report = verdict.report(job.spec, stages, convert.check_versions(config))
+    text = verdict.write_page(report, stages, tmp_path).read_text(encoding="utf-8")
     assert "<svg" not in text
     assert "requirements/report.txt" in text and "block0.depthwise" in text
 

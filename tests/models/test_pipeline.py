@@ -44,12 +44,19 @@ class Tree:
 def tree(
     console: Console,
     model: Path,
-    found: pipeline.Stages,
+    stages: pipeline.Stages,
     own_cache: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Tree:
-    for folder in found.prepared, found.shown, found.tflite, found.photographs, found.rknn, model:
+    for folder in (
+        stages.prepared,
+        stages.shown,
+        stages.tflite,
+        stages.photographs,
+        stages.rknn,
+        model,
+    ):
         assert folder is not None
         (own_cache / "built" / folder.parent.name).symlink_to(folder.parent)
     calls: list[str] = []
@@ -68,10 +75,10 @@ def tree(
     return Tree(console, tmp_path, calls)
 
 
-def picture(tree: Tree, found: pipeline.Stages, name: str) -> Path:
+def picture(tree: Tree, stages: pipeline.Stages, name: str) -> Path:
     """A photograph of the user's beside the model files: one that the model knows already."""
     target = tree.models / name
-    shutil.copyfile(found.shown / "images" / "coffee.png", target)
+    shutil.copyfile(stages.shown / "images" / "coffee.png", target)
     return target
 
 
@@ -81,7 +88,7 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def test_titles_labels_and_pictures_convert_nothing(
-    tree: Tree, model: Path, found: pipeline.Stages
+    tree: Tree, model: Path, stages: pipeline.Stages
 ) -> None:
     first = tree.convert()
     assert files(first) == files(model)
@@ -108,7 +115,7 @@ def test_titles_labels_and_pictures_convert_nothing(
     sidecar = json.loads((folder / "model.rknn.json").read_text(encoding="utf-8"))
     assert sidecar["labels_sha256"] == sha256_file(tree.models / "mine.txt")
 
-    picture(tree, found, "espresso.png")
+    picture(tree, stages, "espresso.png")
     tree.spec["images"].append(
         {
             "name": "mine",
@@ -137,9 +144,9 @@ def test_titles_labels_and_pictures_convert_nothing(
 
 
 def test_a_picture_that_the_model_takes_for_another_fails_the_build(
-    tree: Tree, found: pipeline.Stages
+    tree: Tree, stages: pipeline.Stages
 ) -> None:
-    own = picture(tree, found, "cat.png")
+    own = picture(tree, stages, "cat.png")
     tree.spec["images"][0] = {
         "name": "cat",
         "file": own.name,
@@ -155,7 +162,7 @@ def test_a_picture_that_the_model_takes_for_another_fails_the_build(
     assert tree.calls == []
 
 
-def test_pictures_and_labels_that_are_no_good(tree: Tree, found: pipeline.Stages) -> None:
+def test_pictures_and_labels_that_are_no_good(tree: Tree, stages: pipeline.Stages) -> None:
     good = dict(tree.spec["images"][0])
     own = {key: value for key, value in good.items() if key not in ("source", "path")}
     tree.spec["images"][0] = {**own, "file": "absent.png"}
@@ -185,7 +192,7 @@ def test_pictures_and_labels_that_are_no_good(tree: Tree, found: pipeline.Stages
 @pytest.mark.parametrize("algorithm", ["normal", "kl_divergence", "mmse"])
 def test_mmse_says_what_it_takes_and_simulates_the_photographs_at_once(
     job: pipeline.Plan,
-    found: pipeline.Stages,
+    stages: pipeline.Stages,
     own_cache: Path,
     monkeypatch: pytest.MonkeyPatch,
     algorithm: str,
@@ -201,15 +208,17 @@ def test_mmse_says_what_it_takes_and_simulates_the_photographs_at_once(
     monkeypatch.setattr(pipeline, "run_worker", stop)
     plan = pipeline.Plan(job.spec.model_copy(update={"algorithm": algorithm}), job.archives)
     with pytest.raises(UserError, match="far enough"):
-        pipeline.make_rknn(Console(stream=stream), plan, found.prepared, found.shown, found.tflite)
+        pipeline.make_rknn(
+            Console(stream=stream), plan, stages.prepared, stages.shown, stages.tflite
+        )
     assert given["options"].algorithm == algorithm
     mmse = algorithm == "mmse"
     assert ("on all 100 calibration pictures" in given["said"]) == mmse
-    assert given["labelled"] == (found.shown / "labelled" if mmse else None)
+    assert given["labelled"] == (stages.shown / "labelled" if mmse else None)
 
 
 def test_another_number_of_macs_is_noticed_on_what_the_cache_holds(
-    console: Console, job: pipeline.Plan, found: pipeline.Stages
+    console: Console, job: pipeline.Plan, stages: pipeline.Stages
 ) -> None:
     with pytest.raises(UserError, match=r"385187552 .*the model file says 386000000"):
         spec = job.spec.model_copy(update={"macs": 386_000_000})

@@ -47,13 +47,13 @@ def test_a_small_network_comes_out_as_build_makes_it(
 
 @pytest.mark.slow
 def test_the_real_network_comes_out_as_build_makes_it(
-    inside_rknn: Inside, found: pipeline.Stages
+    inside_rknn: Inside, stages: pipeline.Stages
 ) -> None:
     answer = inside_rknn(
         "toolkit_cases",
         "both_routes",
-        model=str(found.prepared / "model.onnx"),
-        calibration=str(found.prepared / "calibration"),
+        model=str(stages.prepared / "model.onnx"),
+        calibration=str(stages.prepared / "calibration"),
         count=10,
         algorithm="normal",
         asked=["ours", "build"],

@@ -19,6 +19,7 @@ from pico_image.base.files import ROOT
 from pico_image.config.configuration import Config, load
 from pico_image.models import convert, rknn_file, user_files
 from pico_image.models.convert import Published
+from pico_image.models.pipeline import Stages
 from pico_image.models.user_files import UserModel
 from pico_image.models.worker.jobs import TfliteFacts
 
@@ -72,7 +73,12 @@ def test_labels_that_are_not_there_are_told_before_any_work(
 
 @pytest.mark.slow
 def test_an_onnx_classifier_from_file_to_board(
-    console: Console, config: Config, found: Any, own_cache: Path, tmp_path: Path, inside: Inside
+    console: Console,
+    config: Config,
+    stages: Stages,
+    own_cache: Path,
+    tmp_path: Path,
+    inside: Inside,
 ) -> None:
     onnx = tmp_path / "My Net.onnx"
     inside("graph_cases", "tiny_classifier", path=str(onnx))
@@ -80,7 +86,7 @@ def test_an_onnx_classifier_from_file_to_board(
     labels.write_text("a\nb\nc\nd\ne\n")
 
     def converted(labels: Path, algorithm: str = "normal") -> Published:
-        pictures = found.prepared / "calibration"
+        pictures = stages.prepared / "calibration"
         model = UserModel(onnx, [127] * 3, [128] * 3, labels)
         plan = user_files.onnx_plan(console, model, pictures, algorithm)
         return convert.publish(console, config, plan)
@@ -115,11 +121,11 @@ def test_an_onnx_classifier_from_file_to_board(
 
 
 def test_onnx_files_that_are_no_good(
-    console: Console, found: Any, own_cache: Path, tmp_path: Path
+    console: Console, stages: Stages, own_cache: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"\x08\x07junk")
-    folder = found.prepared / "calibration"
+    folder = stages.prepared / "calibration"
     with pytest.raises(UserError, match=r"broken\.onnx"):
         user_files.onnx_plan(console, plain(broken), folder)
     with pytest.raises(UserError, match="could not find the ONNX model"):
