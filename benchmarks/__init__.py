@@ -1,1 +1,1 @@
-"""Ratios of executed instructions, all sides counted in one run. Nothing here measures time."""
+"""Ratios of executed instructions, all engines counted in one run. Nothing here measures time."""

@@ -4,9 +4,9 @@
 
 From a picture in memory to the best five classes, without the inference itself: a 1280x720 JPEG
 and raw RGB of the input's size. The other side (app/tests/around_tool.c) does the same job as the
-demos do that people start from: whole decode, float resize pixel by pixel, copy, conversion of the
+usual demos do it: whole decode, float resize pixel by pixel, copy, conversion of the
 whole output from NC1HWC2, float dequantisation, softmax, sort. Both use the same libjpeg-turbo and
-are held to the same best five classes, of the scores and of the network on both prepared inputs.
+must find the same best five classes, from the scores and from the network on both prepared inputs.
 The result goes to ``out/benchmarks/around-inference.json`` and ``.md``; exit 1 when raw input
 misses its target. A count is not a time.
 """
@@ -38,7 +38,7 @@ MODEL = "efficientnet-lite0"
 PHOTOGRAPH = "china.jpg"
 #: Largest allowed share of the plain implementation's instructions.
 TARGET = 0.25
-#: What a Cortex-A7 does per cycle on such code is between a half and one instruction.
+#: A Cortex-A7 executes between a half and one instruction per cycle of such code.
 INSTRUCTIONS_PER_CYCLE = (0.5, 1.0)
 CLOCK_HZ = 1.1e9
 

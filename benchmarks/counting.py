@@ -1,6 +1,6 @@
 """Count the instructions that an ARM program executes, under user-mode QEMU.
 
-A count is exact and repeatable, which a time under emulation is not; it is no time either. An
+A count is exact and repeatable, unlike a time under emulation, but it is not a time. An
 emulator that counts runs the program of a Cortex-A7: the same kernels are selected as on the
 board because ``/proc/cpuinfo`` says so (tests/support/arm.py).
 """
@@ -101,7 +101,7 @@ def count_once(
     sysroot: Path | None = None,
     options: Sequence[str] = (),
 ) -> Counted:
-    """``count``, kept in the cache: the same program on the same files executes the same.
+    """``count``, kept in the cache: the same program on the same files has the same count.
 
     For programs that write no files. ``sysroot`` is a folder in the cache, named by its content.
     """

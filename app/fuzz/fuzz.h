@@ -1,4 +1,4 @@
-/* What the fuzz targets share. */
+/* Helpers of the fuzz targets. */
 #ifndef PICO_FUZZ_H
 #define PICO_FUZZ_H
 
@@ -13,7 +13,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* What every parser promises: a refusal has words, and only the two codes that parsing can give. */
+/* Every parser promises: a refusal has a message, and one of the two codes of parsing. */
 static inline void fuzz_check(int status, const struct pico_error *error) {
     if (status != PICO_OK && status != PICO_BAD_INPUT && status != PICO_FAILED)
         abort();
@@ -21,7 +21,7 @@ static inline void fuzz_check(int status, const struct pico_error *error) {
         abort();
 }
 
-/* The bytes as a file without a file system, for what reads by path. Close *fd afterwards. */
+/* The bytes as an anonymous file, for parsers that read by path. Close *fd afterwards. */
 static inline void fuzz_file(const uint8_t *data, size_t size, int *fd, char path[32]) {
     *fd = memfd_create("fuzz", 0);
     if (*fd < 0 || write(*fd, data, size) != (ssize_t)size)

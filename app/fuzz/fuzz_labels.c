@@ -1,4 +1,4 @@
-/* Label files: every name that was counted can be read. */
+/* Label files: every counted name can be read. */
 #include "fuzz.h"
 #include "labels.h"
 

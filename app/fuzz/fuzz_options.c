@@ -1,4 +1,5 @@
-/* Command lines of the runners and of npu-bench: one word a line; the first byte says whose. */
+/* Command lines of the runners and of npu-bench: one word per line; the first byte selects the
+ * program. */
 #include <getopt.h>
 
 #include "bench.h"

@@ -10,7 +10,7 @@
 enum {
     CHOICE = 4,
     PNG_HEAD = CHOICE + 8,
-    /* A file of 100 bytes may announce 65535 x 65535 pixels: right to decode, but slow. */
+    /* A file of 100 bytes may announce 65535 x 65535 pixels: valid to decode, but slow. */
     MOST_PIXELS = 1 << 20,
 };
 

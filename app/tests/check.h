@@ -1,4 +1,4 @@
-/* What every unit test includes, in the order that cmocka asks for. */
+/* The includes of every unit test, in the order that cmocka requires. */
 #ifndef PICO_CHECK_H
 #define PICO_CHECK_H
 

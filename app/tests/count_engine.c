@@ -1,5 +1,5 @@
 /* The simulator's engine for unit tests on machines without TensorFlow Lite: every score is a
- * number that depends on its index and on all pixels, so that a misplaced one shows. */
+ * number that depends on its index and on all pixels, so that a misplaced one is noticed. */
 #include <stdlib.h>
 
 #include "sim.h"

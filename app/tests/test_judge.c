@@ -1,4 +1,4 @@
-/* Each warning about the machine: what makes it appear, and that it stays away otherwise. */
+/* Each warning about the machine: its cause, and that it is absent without that. */
 #include "check.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* Damaged .tflite files; real ones are in tests/test_app_runner.py. */
+/* Damaged .tflite files; real models are in tests/app/test_neon_runner.py. */
 #include "check.h"
 
 #include "model_check.h"

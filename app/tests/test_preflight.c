@@ -14,7 +14,7 @@ static void what_is_missing(void **state) {
     assert_says(error, "no rknpu");
     assert_true(strstr(error.hint, "insmod") != NULL);
     write_text("rknpu", "");
-    assert_int_equal(npu_preflight(&machine, 1000, &error), PICO_OK); /* CMA is not told */
+    assert_int_equal(npu_preflight(&machine, 1000, &error), PICO_OK); /* CMA is unknown */
     write_text("meminfo", "MemTotal: 34000 kB\nCmaTotal:  24576 kB\nCmaFree:  2000 kB\n");
     assert_int_equal(npu_preflight(&machine, 2000 * 1024, &error), PICO_OK);
     assert_int_equal(npu_preflight(&machine, 2000 * 1024 + 1, &error), PICO_BAD_INPUT);

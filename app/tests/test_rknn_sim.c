@@ -125,7 +125,7 @@ static void buffers(void **state) {
     in.type = RKNN_TENSOR_UINT8;
     assert_int_equal(rknn_run(context, NULL), RKNN_ERR_FAIL); /* nothing bound */
     assert_int_equal(rknn_set_io_mem(context, small, &in), -5);
-    assert_int_equal(rknn_set_io_mem(context, small, &out), -5); /* the real one takes it */
+    assert_int_equal(rknn_set_io_mem(context, small, &out), -5); /* the real library accepts it */
     assert_int_equal(rknn_set_io_mem(context, large, &in), 0);
     assert_int_equal(rknn_run(context, NULL), RKNN_ERR_FAIL); /* no output bound */
     rknn_tensor_mem *scores = rknn_create_mem(context, 1024);

@@ -1,4 +1,4 @@
-"""What the fuzz targets of app/fuzz start from: small valid files of every kind.
+"""The seeds of the fuzz targets in app/fuzz: small valid files of every kind.
 
 Files that once broke something are kept in ``tests/app/fuzz/TARGET`` and are run with them.
 """

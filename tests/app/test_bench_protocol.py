@@ -1,8 +1,8 @@
 """The protocol of npu-bench: order of configurations, governor, warnings about the machine.
 
 npu-bench runs in a mount namespace that has a board's /sys and /proc/meminfo, so the real paths
-are read. Behind it stands a script that prints a runner's result of chosen times: what npu-bench
-makes of samples is looked at here, not what an emulated processor needs.
+are read. In place of a runner a script prints a result with chosen times: these tests look at what
+npu-bench makes of samples, not at an emulated processor.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ mount --bind "$folder/meminfo" /proc/meminfo
 eval "$more"
 exec "$@"
 """
-#: Another process, which has the name of the vendor's camera program for us alone.
+#: Another process, which in this mount namespace has the name of the vendor's camera program.
 RKIPC = """
 sleep 100 & other=$!
 echo rkipc >"$folder/comm"
@@ -46,7 +46,7 @@ trap 'kill $other' EXIT
 "$@"
 exit $?
 """
-#: Puts down what it was asked for and the governor of the moment, then prints what it was given.
+#: Logs its arguments and the current governor, then runs the given commands.
 RUNNER = """#!/bin/sh
 echo "$2" "$(cat /sys/{governor})" "$@" >>"{folder}/log"
 {then}
@@ -61,7 +61,7 @@ RUN_STAGES = ("decode", "prepare", "inference", "post", "total")
 
 
 def runner_result(inference: list[float]) -> dict[str, Any]:
-    """What a runner prints, as far as npu-bench reads it."""
+    """A runner's result, as far as npu-bench reads it."""
     pictures = [
         {
             "path": f"images/{name}.png",

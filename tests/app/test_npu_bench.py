@@ -1,8 +1,8 @@
 """npu-bench, built for this machine under the sanitizers, with the real ARM runner behind it.
 
-The ARM programs run in user-mode QEMU, which cannot start programs by itself: a script stands
-where npu-bench looks for neon-runner and passes everything on. Faults of a runner (a crash, a
-result of another version) are made by scripts too: the real one has none to offer.
+The ARM programs run in user-mode QEMU, which cannot start programs by itself: a script is put
+where npu-bench looks for neon-runner and passes everything on. Scripts also imitate faults of a
+runner (a crash, a result of another version).
 """
 
 from __future__ import annotations

@@ -25,12 +25,11 @@ def prepare(
     paths: list[Path],
     size: tuple[int, int] = (224, 224),
     rule: str = "center-crop",
-    fraction: float = 0.875,
     decode: str = "exact",
 ) -> list[tuple[str, Array | None]]:
-    """What picture-tool says of each picture, and the pixels it made."""
+    """What picture-tool prints about each picture, and its pixels."""
     words: list[str | Path] = [host / "tests/picture-tool", folder, str(size[0]), str(size[1])]
-    words += [rule, str(fraction), decode, *paths]
+    words += [rule, "0.875", decode, *paths]
     done = run(words)
     assert done.returncode == 0, done.stderr
     results: list[tuple[str, Array | None]] = []
