@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,21 @@ def test_app_keeps_the_rules() -> None:
     uses = layers.read_app(ROOT / "app")
     assert not list(layers.forbidden_includes(uses))
     assert not list(layers.app_circles(uses))
+
+
+def imports_across(tests: Path) -> list[str]:
+    """Test packages that import from another one; what they share lies in tests/support."""
+    found = []
+    for path in sorted(tests.glob("*/*.py")):
+        own = path.parent.name
+        for package in re.findall(r"^ *from tests\.(\w+)", path.read_text(encoding="utf-8"), re.M):
+            if package not in (own, "support") and (tests / package).is_dir():
+                found.append(f"{own}/{path.name} imports from {package}")
+    return found
+
+
+def test_test_packages_import_support_alone() -> None:
+    assert imports_across(ROOT / "tests") == []
 
 
 def test_document_shows_the_table() -> None:
@@ -122,3 +138,14 @@ def test_it_catches_what_c_breaks(tmp_path: Path) -> None:
 def test_longest_chain() -> None:
     edges = {"tasks": {"image", "base"}, "image": {"base"}, "base": set[str]()}
     assert layers.longest_chain(edges) == ["tasks", "image", "base"]
+
+
+def test_it_catches_test_packages_that_import_each_other(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "card/test_flash.py": "from tests.support import arm\nfrom tests.card import x\n",
+            "image/test_build.py": "    from tests.card.test_flash import loop\n",
+        },
+    )
+    assert imports_across(tmp_path) == ["image/test_build.py imports from card"]
