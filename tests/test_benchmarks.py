@@ -15,10 +15,10 @@ from pico_image.base.errors import CheckFailed
 from pico_image.compile.toolchain import Toolchain
 from tests.support import arm
 
-pytestmark = pytest.mark.qemu
-
-if arm.qemu() is None:
-    pytest.skip("qemu-arm is not installed", allow_module_level=True)
+pytestmark = [
+    pytest.mark.qemu,
+    pytest.mark.skipif(arm.qemu() is None, reason="qemu-arm is not installed"),
+]
 
 #: Adds 4 * N instructions in a loop whose length the compiler cannot change.
 LOOP = r"""

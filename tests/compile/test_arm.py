@@ -19,7 +19,11 @@ from pico_image.config.configuration import load
 from pico_image.models.environment import environment
 from tests.support import arm
 
-pytestmark = [pytest.mark.slow, pytest.mark.qemu]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.qemu,
+    pytest.mark.skipif(arm.qemu() is None, reason="qemu-arm is not installed"),
+]
 
 HERE = Path(__file__).parent / "native"
 GCC = Toolchain().tool("gcc")
@@ -38,9 +42,6 @@ MODELS = {
     "hybrid-convolution": ("f", 1e-4),
     "int16-dense": ("h", 1.0),
 }
-
-if arm.qemu() is None:
-    pytest.skip("qemu-arm is not installed", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")

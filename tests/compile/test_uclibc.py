@@ -22,7 +22,11 @@ from pico_image.compile.toolchain import Toolchain, cmake_build, unpack_patched
 from pico_image.config.configuration import load
 from tests.support import arm, uclibc
 
-pytestmark = [pytest.mark.slow, pytest.mark.qemu]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.qemu,
+    pytest.mark.skipif(arm.qemu() is None, reason="qemu-arm is not installed"),
+]
 
 HERE = Path(__file__).parent / "native"
 CPU = ["-mcpu=cortex-a7", "-mfpu=neon-vfpv4", "-mfloat-abi=hard", "-O1"]
@@ -48,9 +52,6 @@ int main(void) {
     return 0;
 }
 """
-
-if arm.qemu() is None:
-    pytest.skip("qemu-arm is not installed", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def invoke(out: Path, *words: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=1500,
+        timeout=3000,
     )
 
 
