@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from invoke.exceptions import Exit
 from invoke.tasks import Task
 
 import tasks
 from pico_image import tasks as rooms
 from pico_image.base.console import Console
+from pico_image.base.errors import CheckFailed, UserError
 from pico_image.base.files import ROOT
 from pico_image.card.compose import compose
+from pico_image.tasks.common import guarded
 from tests.support import card_images
 from tests.support.model_cards import model_folder
 from tests.support.sdk_stand_in import fake_engine
@@ -47,6 +50,41 @@ def test_every_task_of_every_room_is_gathered() -> None:
     assert len(found) > 20
     assert {name: vars(tasks).get(name) for name in found} == found
     assert sorted(found) == tasks.__all__
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UserError("wrong", hint="do it right"), 2),
+        (CheckFailed("worse"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_errors_become_exit_codes(error: BaseException, code: int) -> None:
+    def body() -> None:
+        raise error
+
+    with pytest.raises(Exit) as caught:
+        guarded(body)()
+    assert caught.value.code == code
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    """An exception that is no UserError leaves Invoke as it is; Python then exits with 1."""
+
+    def body() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        guarded(body)()
+
+
+def test_a_site_task_has_the_flags_of_the_site() -> None:
+    own = {argument.name for argument in tasks.fetch.get_arguments()}
+    site = {"sdk_path", "sdk_url", "base_image", "ubuntu", "context", "verbose"}
+    assert own == site | {"variant"}
+    several = {argument.name for argument in tasks.build_all.get_arguments()}
+    assert several & (site | {"contexts"}) == site - {"context"} | {"contexts"}
 
 
 @pytest.mark.parametrize(
