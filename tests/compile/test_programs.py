@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pico_image.base.cache import code_of
 from pico_image.base.console import Console
 from pico_image.base.errors import CommandError, UserError
 from pico_image.base.files import ROOT, sha256_file
@@ -116,7 +117,7 @@ def test_sources_are_all_configured_with_hashes() -> None:
 def key_inputs(
     monkeypatch: pytest.MonkeyPatch, config: Config, **patched: object
 ) -> dict[str, object]:
-    """What the key of the TensorFlow Lite build would be made of."""
+    """The inputs of the key of the TensorFlow Lite build."""
     seen: dict[str, object] = {}
 
     def note(name: str, inputs: dict[str, object], build: object, **rest: object) -> Path:
@@ -124,16 +125,14 @@ def key_inputs(
         return Path("unused")
 
     with monkeypatch.context() as patch:
-        patch.setattr(programs, "build_once", note)
+        patch.setattr(libraries, "build_once", note)
         for name, value in patched.items():
-            patch.setattr(programs, name, value)
+            patch.setattr(libraries, name, value)
         libraries.tflite(Console(), config)
     return seen
 
 
-def test_key_changes_with_patches_sources_flags_and_compiler(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_key_changes_with_patches_and_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load()
     before = key_inputs(monkeypatch, config)
     assert before == key_inputs(monkeypatch, config), "the key is not repeatable"
@@ -144,15 +143,8 @@ def test_key_changes_with_patches_sources_flags_and_compiler(
     victim.write_text(victim.read_text() + "\n")
     assert before != key_inputs(monkeypatch, config, PATCHES=copy)
     assert "arm-linux-gnueabihf" in str(before["toolchain"])
-    fewer = {**libraries.TFLITE_OPTIONS, "TFLITE_ENABLE_GPU": "ON"}
-    assert before != key_inputs(monkeypatch, config, TFLITE_OPTIONS=fewer)
-    assert before != key_inputs(monkeypatch, config, compile_tflite=small_libpng)
-    # What compiles the small libraries does not make anybody compile TensorFlow Lite again.
-    assert before == key_inputs(monkeypatch, config, image_libraries=small_libpng, SMALL={})
-
-
-def small_libpng() -> None:
-    """Stands for other code that builds."""
+    # The code counts by its package; code_of() itself is tested with the cache.
+    assert before["recipe"] == code_of("pico_image.compile")
 
 
 def test_toolchain_file_asks_for_neon_and_fused_multiply() -> None:
