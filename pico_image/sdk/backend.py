@@ -11,36 +11,35 @@ import contextlib
 import csv
 import io
 import json
-import shutil
+import subprocess
+import sys
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pico_image.base import project
 from pico_image.base.console import Console
 from pico_image.base.errors import CommandError, UserError
-from pico_image.base.files import atomic_write, output_dir, sha256_file, write_text
+from pico_image.base.files import output_dir, write_text
 from pico_image.base.project import NAME
 from pico_image.card import parts
-from pico_image.card.env import env_image, env_text
 from pico_image.card.parts import Component, Contents, Licences, Parts
 from pico_image.compile import libraries, programs
 from pico_image.compile.toolchain import Toolchain
-from pico_image.config import render
+from pico_image.config import kconfig, render
 from pico_image.config.target import Target
 from pico_image.engine import run, volumes
 from pico_image.engine.client import Engine
+from pico_image.models import convert
 from pico_image.sdk import log, stages
 from pico_image.sdk.inputs import Stage, stage_key
-from pico_image.sdk.workspace import TOOLCHAIN, Options, Prepared, bring_sdk, origin_of, prepared
+from pico_image.sdk.workspace import TOOLCHAIN, Options, Workspace, open_workspace, origin_of
 
+#: What `sdk-config` opens: build.sh's menus (luckfox-sdk.md section 1).
+MENUS = ("kernel", "buildroot")
 #: What the flashing tools take besides the parts; not on the card, but in the folder.
 VENDOR = ("download.bin", "update.img", "sd_update.txt", "tftp_update.txt")
-#: These contain the environment, so they are left out when ours differs from the SDK's.
-WITH_ENVIRONMENT = ("update.img", "sd_update.txt", "tftp_update.txt")
-IMAGE_FOLDER = "sdk/output/image"
 #: Buildroot's list of which package installed each file, for the size report.
 FILE_LIST = "packages-file-list.txt"
 #: What post-build.sh writes into the root file system, from the private inputs or by itself.
@@ -76,15 +75,15 @@ class Backend:
         architecture, for an --sdk-path that is not the SDK, and for an unknown stage.
         """
         for name in (self.options.from_stage, self.options.only):
-            stage_named(name)
+            Stage.named(name)
         origin_of(target.config, self.options)
         self.engine.require_amd64(what=TOOLCHAIN, allow_emulation=self.options.allow_emulation)
 
     @contextlib.contextmanager
-    def prepared(self, target: Target, contents: Contents) -> Iterator[Prepared]:
-        """Container image and volumes of a target, held for as long as the block runs."""
-        with prepared(self.engine, self.console, self.options, target, contents) as ready:
-            yield ready
+    def workspace(self, target: Target, contents: Contents) -> Iterator[Workspace]:
+        """Container image and volumes of a target, locked for as long as the block runs."""
+        with open_workspace(self.engine, self.console, self.options, target, contents) as workspace:
+            yield workspace
 
     def build(self, target: Target, contents: Contents) -> Parts:
         """Run the stages that are not up to date, then bring the parts into ``out/VARIANT/images``.
@@ -92,33 +91,30 @@ class Backend:
         ``env.img`` has the partitions, the CMA size and the kernel arguments of the target.
         Raises UserError for what the user can mend: no engine, no space, a stage that fails.
         """
-        console, options = self.console, self.options
+        console = self.console
         images = output_dir() / target.name / "images"
-        from_stage, only = stage_named(options.from_stage), stage_named(options.only)
-        render.files(target.config, target.name)  # raises what is wrong before any work
-        with self.prepared(target, contents) as ready:
-            states = stages.read_states(ready.site)
-            if ready.origin.path is not None:
-                ready = bring_sdk(console, ready, states)
-            todo = stages.to_run(
-                states, ready.inputs, ready.wanted, from_stage=from_stage, only=only,
-                force=options.force,
-            )  # fmt: skip
-            if todo:
-                states = self._run(ready, states, todo)
+        render.files(target.config, target.name)  # raises for a faulty variant before any work
+        with self.workspace(target, contents) as workspace:
+            states = stages.read_states(workspace)
+            if workspace.origin.path is not None:
+                workspace = stages.bring_sdk(console, workspace, states)
+            steps = stages.plan(workspace, states)
+            if steps:
+                states = stages.run_steps(workspace, console, states, steps)
             else:
                 console.info("every stage of the SDK is up to date")
-            if not states.done(Stage.FIRMWARE, ready.inputs[Stage.FIRMWARE]):
+            if not states.done(Stage.FIRMWARE, workspace.inputs[Stage.FIRMWARE]):
                 return Parts(images, complete=False)
-            site = ready.site
-            volumes.remove_others(site.engine, console, f"{site.volume}-src", site.mounts[1].volume)
-            export(console, target, ready, states.stages[Stage.FIRMWARE].outputs)
-            owners = site.files.read(f"states/{FILE_LIST}")
+            volumes.remove_others(
+                workspace.engine, console, f"{workspace.volume}-src", workspace.source
+            )
+            stages.export(workspace, console, target, states.stages[Stage.FIRMWARE].outputs)
+            owners = workspace.files.read(f"states/{FILE_LIST}")
             if owners is not None:
                 write_text(output_dir() / target.name / ".sdk" / FILE_LIST, owners.decode())
             return Parts(
                 images,
-                provenance=_provenance(ready, contents),
+                provenance=_provenance(workspace, contents),
                 components=(
                     self.components(target, shown_components(states.packages))
                     if states.packages
@@ -127,26 +123,11 @@ class Backend:
                 beside=tuple(name for name in VENDOR if (images / name).is_file()),
             )
 
-    def _run(self, ready: Prepared, states: stages.States, todo: list[Stage]) -> stages.States:
-        if ready.origin.path is None:
-            bring_sdk(self.console, ready, states)
-        for number, stage in enumerate(todo, 1):
-            state = states.stages[stage]
-            inputs = ready.inputs[stage]
-            actions = stages.actions(stage, state, inputs, ready.wanted, force=self.options.force)
-            stages.run_stage(
-                ready.site, self.console, stage, inputs, actions, seconds=states.seconds,
-                position=f"{number} of {len(todo)}", container_name=ready.container_name,
-                # Once it has begun, what the first stages took is part of what is used.
-                need_bytes=ready.site.need(states) if number == 1 else 0,
-            )  # fmt: skip
-        return stages.read_states(ready.site)
-
     def fetch(self, target: Target, contents: Contents) -> None:
         """Download everything that ``build`` needs: container, SDK, sources of all packages."""
         console = self.console
-        with self.prepared(target, contents) as ready:
-            ready = bring_sdk(console, ready, stages.read_states(ready.site))
+        with self.workspace(target, contents) as workspace:
+            workspace = stages.bring_sdk(console, workspace, stages.read_states(workspace))
             lines: list[str] = []
             with (
                 console.step("Download the sources of all packages"),
@@ -157,12 +138,13 @@ class Backend:
                     lines.append(line)
                     bar.note(line.strip())
 
-                container = ready.site.container(
-                    "bash", "/src/docker/sdk-source.sh", Path(ready.defconfig).name, network=True
-                )
+                container = workspace.container(
+                    "bash", "/src/docker/sdk-source.sh", Path(workspace.defconfig).name,
+                    network=True,
+                )  # fmt: skip
                 ended = run.run(
-                    ready.site.engine, console, replace(container, name=ready.container_name),
-                    what="download the sources", on_line=follow,
+                    workspace.engine, console, container, what="download the sources",
+                    on_line=follow,
                 )  # fmt: skip
             if ended.status != 0:
                 raise log.explain("download the sources", ended, lines, console.log_path)
@@ -188,13 +170,14 @@ class Backend:
         return Licences(self.components(target, listed), texts, buildroot=folder)
 
     def _collect(self, target: Target, contents: Contents, folder: Path) -> None:
-        with self.prepared(target, contents) as ready:
-            site = ready.site
+        with self.workspace(target, contents) as workspace:
             with self.console.step("Buildroot collects the licences"):
-                container = site.container(
+                container = workspace.container(
                     "bash", "/src/docker/sdk-legal.sh", network=not self.console.offline
                 )
-                ended = run.run(site.engine, self.console, container, what="collect the licences")
+                ended = run.run(
+                    workspace.engine, self.console, container, what="collect the licences"
+                )
             if ended.status == 6:
                 raise UserError(
                     f"variant {target.name} has not been built, so Buildroot has no licences of it",
@@ -203,7 +186,7 @@ class Backend:
             if ended.status != 0:
                 path, hint = self.console.log_path, run.killed(ended.status)
                 raise CommandError("make legal-info", ended.status, "", path, hint=hint)
-            archive = site.files.read("legal-info.tar")
+            archive = workspace.files.read("legal-info.tar")
         if archive is None:
             raise UserError("the container left no legal-info.tar", hint="see the log")
         with tarfile.open(fileobj=io.BytesIO(archive)) as bundle:
@@ -232,101 +215,100 @@ class Backend:
         return tuple(components)
 
 
-def stage_named(name: str | None) -> Stage | None:
-    """The stage of that name. Raises UserError with the known ones."""
-    if name is None:
-        return None
+# -- a shell and the menus ---------------------------------------------------------------
+
+
+def shell(
+    console: Console,
+    target: Target,
+    options: Options | None = None,
+    command: Sequence[str] = ("bash", "-l"),
+) -> int:
+    """A shell (or ``command``) in the build container of a variant, in the SDK; its status.
+
+    Everything is as in a build. What is changed below /build stays until the stage that it
+    belongs to is built with --force.
+    """
+    with _entered(console, target, options) as workspace:
+        words = ["bash", "-c", 'cd /build/sdk && exec "$@"', "-", *command]
+        return _interactive(console, workspace, words)
+
+
+def sdk_config(
+    console: Console, target: Target, menu: str, options: Options | None = None
+) -> list[str]:
+    """Open the kernel's or Buildroot's menu; what differs afterwards, as lines.
+
+    Buildroot's configuration is made anew by every build, so its lines are those that the
+    variant's file needs (``extra_symbols``); those of the kernel stay in the volume's checkout.
+    """
+    if menu not in MENUS:
+        raise UserError(f"unknown menu {menu!r}", hint=f"known: {', '.join(MENUS)}")
+    with _entered(console, target, options) as workspace:
+        script = ["bash", "/src/docker/sdk-menu.sh", menu, Path(workspace.defconfig).name]
+        if _interactive(console, workspace, script) != 0:
+            raise UserError(f"the {menu} menu ended with an error; its changes are not used")
+
+        def text_of(name: str) -> str:
+            return (workspace.files.read(name) or b"").decode()
+
+        if menu == "buildroot":
+            changed = kconfig.changes(text_of("menu.before"), text_of("menu.after"))
+            return kconfig.as_variant_lines(changed).splitlines()
+        return [line for line in text_of("menu.diff").splitlines() if line]
+
+
+@contextlib.contextmanager
+def _entered(console: Console, target: Target, options: Options | None) -> Iterator[Workspace]:
+    """The SDK in place with everything that a build has, its board configuration linked."""
+    render.files(target.config, target.name)  # raises for a variant that Buildroot does not build
+    contents = Contents(convert.convert_all(console, target.config, target.models))
+    with (
+        contextlib.closing(Backend(console, options)) as backend,
+        backend.workspace(target, contents) as workspace,
+    ):
+        stages.bring_sdk(console, workspace, stages.read_states(workspace))
+        container = workspace.container("bash", stages.SCRIPT, "prepare")
+        run.output_of(workspace.engine, console, container, what="link the board's configuration")
+        yield workspace
+
+
+def _interactive(console: Console, workspace: Workspace, command: Sequence[str]) -> int:
+    """With a terminal, through docker or podman: the SDK for Python has none to offer."""
+    if not sys.stdin.isatty():
+        raise UserError(
+            "a shell and menus need a terminal, and standard input is none",
+            hint="run it in a terminal, without a pipe",
+        )
+    container = workspace.container(*command, network=True)
+    words = run.command_line(workspace.engine, container, workdir="/build", interactive=True)
+    console.log("+ " + " ".join(words))
     try:
-        return Stage(name)
-    except ValueError:
-        known = ", ".join(stage.value for stage in Stage)
-        raise UserError(f"unknown stage {name!r}", hint=f"known: {known}") from None
+        return subprocess.run(words, check=False).returncode
+    except FileNotFoundError as error:
+        raise UserError(
+            f"could not find the program {words[0]}, which is needed for a shell in the container",
+            hint="install the command line of Docker (Debian: `apt-get install docker.io`) or "
+            "Podman; builds work without it",
+        ) from error
 
 
-def _provenance(ready: Prepared, contents: Contents) -> dict[str, Any]:
-    origin = ready.origin
+# -- papers ------------------------------------------------------------------------------
+
+
+def _provenance(workspace: Workspace, contents: Contents) -> dict[str, Any]:
+    origin = workspace.origin
     where = {"repository": origin.url} if origin.path is None else {"path": str(origin.path)}
     return {
         "models": {name: folder.name for name, folder in contents.models.items()},
         "sdk": {**where, "commit": origin.commit},
         "container": {
-            "image": ready.built.id,
-            "base": ready.built.base,
-            "base_digest": ready.built.base_digest,
+            "image": workspace.image.id,
+            "base": workspace.image.base,
+            "base_digest": workspace.image.base_digest,
         },
-        "stages": {stage.value: stage_key(ready.inputs[stage]) for stage in ready.wanted},
+        "stages": {stage.value: stage_key(workspace.inputs[stage]) for stage in workspace.stages},
     }
-
-
-def export(
-    console: Console, target: Target, ready: Prepared, outputs: Mapping[str, tuple[str, int]]
-) -> None:
-    """Bring the images out of the volume, those that differ; they belong to the caller."""
-    images = output_dir() / target.name / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    kept = output_dir() / target.name / ".sdk"
-    kept.mkdir(parents=True, exist_ok=True)
-    total = sum(size for _, size in outputs.values())
-    _check_room(kept, total)
-    if not _same(kept, outputs):
-        with console.step("Bring the images out of the engine"):
-            ready.site.files.export(console, IMAGE_FOLDER, kept, total=total)
-        if not _same(kept, outputs):
-            raise UserError(
-                f"the images at {kept} are not those that the SDK made: their hashes differ",
-                hint="the engine's or this machine's disk is not to be trusted; see dmesg",
-            )
-    env = env_image(target.env())
-    same_env = env == (kept / "env.img").read_bytes()
-    for name in outputs:
-        if name in ("env.img", ".env.txt"):
-            continue
-        if name in WITH_ENVIRONMENT and not same_env:
-            (images / name).unlink(missing_ok=True)
-            continue
-        _link(kept / name, images / name)
-    # Only when it differs: what is made from the parts goes by their times.
-    for name, content in (("env.img", env), (".env.txt", env_text(target.env()).encode())):
-        path = images / name
-        if not path.is_file() or path.read_bytes() != content:
-            with atomic_write(path) as stream:
-                stream.write(content)
-    if not same_env:
-        console.info(
-            "partitions, CMA size or kernel arguments differ from those in the SDK's own "
-            "update.img, so it is left out; --from firmware makes a new one"
-        )
-
-
-def _same(folder: Path, outputs: Mapping[str, tuple[str, int]]) -> bool:
-    return all(
-        (path := folder / name).is_file()
-        and path.stat().st_size == size
-        and sha256_file(path) == digest
-        for name, (digest, size) in outputs.items()
-    )
-
-
-def _check_room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise UserError(
-            f"the images need {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free",
-            hint="free some space, or name another folder with PICO_OUTPUT_DIR",
-        )
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same file under a second name where the file system can, else a copy."""
-    if target.exists() and target.samefile(source):
-        return  # renaming one name of a file to another would leave both
-    part = target.with_name(f".{target.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        part.hardlink_to(source)
-    except OSError:
-        shutil.copy2(source, part)
-    part.replace(target)
 
 
 def shown_components(text: str) -> list[Component]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
+from pico_image.base.errors import UserError
 from pico_image.engine.volumes import Entry, Tree, tree_hash
 
 #: Raise it when a stage does something else with the same inputs.
@@ -30,6 +31,15 @@ class Stage(Enum):
     MEDIA = "media"
     APP = "app"
     FIRMWARE = "firmware"
+
+    @classmethod
+    def named(cls, name: str | None) -> Stage | None:
+        """The stage of that name. Raises UserError with the known ones."""
+        try:
+            return cls(name) if name is not None else None
+        except ValueError:
+            known = ", ".join(stage.value for stage in cls)
+            raise UserError(f"unknown stage {name!r}", hint=f"known: {known}") from None
 
     @property
     def downloads(self) -> bool:

@@ -21,7 +21,7 @@ from pico_image.base.project import NAME
 from pico_image.config.configuration import Config
 from pico_image.engine import run, volumes
 from pico_image.engine.client import Container, Engine, Mount
-from pico_image.sdk.stages import FIRST_BYTES
+from pico_image.sdk.workspace import FIRST_BYTES
 
 #: cc1plus takes up to 1.3 GB for XNNPACK's largest files; below this, one job at a time is left.
 MEMORY_BYTES = 4 * 10**9

@@ -1,59 +1,37 @@
-"""The SDK's stages, one by one: which have to run, what goes first, what came out."""
+"""The SDK's stages: which have to run, running them, and their results."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from pico_image.base.console import Console, Progress
+from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.engine import run as container_run
-from pico_image.engine.client import Container, Engine, Mount
-from pico_image.engine.volumes import Entry, Volume
-from pico_image.sdk import log
+from pico_image.base.files import atomic_write, output_dir, sha256_file
+from pico_image.card.env import env_image, env_text
+from pico_image.config.target import Target
+from pico_image.engine import run
+from pico_image.engine.volumes import Entry
+from pico_image.sdk import checkout, log
 from pico_image.sdk.checkout import NO_SPACE, no_space
 from pico_image.sdk.inputs import Inputs, Stage, rootfs_actions, stage_key
+from pico_image.sdk.workspace import Workspace
 
 SCRIPT = "/src/docker/sdk-stage.sh"
-#: What a first build needs, and what a later one may still add. 15 GB is what a public builder of
-#: this SDK asks for; its tree alone takes about 5 when unpacked.
-FIRST_BYTES = 15 * 10**9
-LATER_BYTES = 2 * 10**9
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where a variant is built: engine, image, volumes and the environment of build.sh."""
-
-    engine: Engine
-    image: str
-    volume: str
-    mounts: tuple[Mount, ...]
-    env: Mapping[str, str]
-    first_bytes: int = FIRST_BYTES
-    later_bytes: int = LATER_BYTES
-
-    @property
-    def files(self) -> Volume:
-        """The build volume's files."""
-        return Volume(self.engine, self.image, self.volume)
-
-    def container(self, *command: str, network: bool = False) -> Container:
-        """A program in the build container, with what build.sh gets."""
-        return Container(self.image, command, self.mounts, self.env, network)
-
-    def need(self, states: States) -> int:
-        """Space that the build will still take, bytes."""
-        return self.later_bytes if states.begun else self.first_bytes
+IMAGE_FOLDER = "sdk/output/image"
+#: These contain the environment, so they are left out when ours differs from the SDK's.
+WITH_ENVIRONMENT = ("update.img", "sd_update.txt", "tftp_update.txt")
 
 
 @dataclass(frozen=True)
 class State:
-    """What the volume knows about a stage: how its last run ended and what it was made from."""
+    """How the last run of a stage in this volume ended, and its inputs."""
 
     state: str = "absent"
     key: str = ""
@@ -63,13 +41,13 @@ class State:
 
 @dataclass(frozen=True)
 class States:
-    """All stages' states, and how long Buildroot's packages took."""
+    """The states of all stages, and the times of Buildroot's packages."""
 
     stages: Mapping[Stage, State]
     seconds: Mapping[str, float]
     #: Commit of the SDK that the volume holds whole; empty for none.
     commit: str = ""
-    #: What ``make show-info`` said when Buildroot was through; empty for nothing.
+    #: Output of ``make show-info`` after Buildroot's last build; empty for none.
     packages: str = ""
 
     @property
@@ -82,9 +60,17 @@ class States:
         return state.state == "done" and state.key == stage_key(inputs)
 
 
-def read_states(site: Site) -> States:
-    """From the build volume; what cannot be read counts as cut off with unknown inputs."""
-    files = site.files.read_all("states")
+@dataclass(frozen=True)
+class Step:
+    """A stage that has to run, and what its script has to remove first: see sdk-stage.sh."""
+
+    stage: Stage
+    removals: Sequence[str]
+
+
+def read_states(workspace: Workspace) -> States:
+    """From the build volume; what cannot be read counts as interrupted with unknown inputs."""
+    files = workspace.files.read_all("states")
     states = {stage: _state(files.get(f"{stage.value}.json")) for stage in Stage}
     times = log.timings(files.get("build-time.log", b"").decode(errors="replace"))
     commit = files.get("commit", b"")
@@ -97,40 +83,58 @@ def _state(text: bytes | None) -> State:
         return State()
     try:
         data: dict[str, Any] = json.loads(text)
-        run = data["run"]
+        record = data["run"]
         outputs = {name: (str(sha), int(size)) for name, (sha, size) in data["outputs"].items()}
-        return State(str(data["state"]), str(run["key"]), dict(run["inputs"]), outputs)
+        return State(str(data["state"]), str(record["key"]), dict(record["inputs"]), outputs)
     except (ValueError, KeyError, TypeError):
         return State("begun")
 
 
-def to_run(
-    states: States,
-    inputs: Mapping[Stage, Inputs],
-    wanted: Sequence[Stage],
-    *,
-    from_stage: Stage | None = None,
-    only: Stage | None = None,
-    force: bool = False,
-) -> list[Stage]:
+def bring_sdk(console: Console, workspace: Workspace, states: States) -> Workspace:
+    """The SDK's files in the volume, complete: fetched and checked out, or copied.
+
+    For a folder of the user's, the inputs come back changed when its files have changed.
+    """
+    origin = workspace.origin
+    if origin.path is not None:
+        state = checkout.copy_path(console, workspace.files, origin.path)
+        inputs = {stage: {**old, "sdk": state} for stage, old in workspace.inputs.items()}
+        return replace(workspace, inputs=inputs)
+    if states.commit != origin.commit:
+        checkout.make_tree(
+            workspace.engine, console, workspace.image.id, workspace.mounts, origin,
+            need_bytes=_need_bytes(workspace, states),
+        )  # fmt: skip
+    return workspace
+
+
+def _need_bytes(workspace: Workspace, states: States) -> int:
+    """Space that the build will still take."""
+    options = workspace.options
+    return options.later_bytes if states.begun else options.first_bytes
+
+
+def plan(workspace: Workspace, states: States) -> list[Step]:
     """The stages that have to run, in order.
 
     ``only`` runs that one whatever its state; ``from_stage`` and ``force`` run those from there
     on, or all. Raises UserError when a stage that is asked for is not part of this image, or
-    ``only`` one that takes in what is not there yet.
+    ``only`` one that needs a result which does not exist yet.
     """
-    for asked in (from_stage, only):
-        if asked is not None and asked not in wanted:
+    options, stages, inputs = workspace.options, workspace.stages, workspace.inputs
+    first, only = (Stage.named(name) for name in (options.from_stage, options.only))
+    for asked in (first, only):
+        if asked is not None and asked not in stages:
             raise UserError(
                 f"stage {asked.value} is no part of this image: it has no camera software",
-                hint=f"its stages: {', '.join(stage.value for stage in wanted)}; set camera: true "
+                hint=f"its stages: {', '.join(stage.value for stage in stages)}; set camera: true "
                 "in the variant to have it",
             )
     if only is not None:
         absent = [
             stage.value
             for stage in only.needs
-            if stage in wanted and not states.done(stage, inputs[stage])
+            if stage in stages and not states.done(stage, inputs[stage])
         ]
         if absent:
             raise UserError(
@@ -138,70 +142,86 @@ def to_run(
                 f"{'is' if len(absent) == 1 else 'are'} not there or out of date",
                 hint=f"run with --from {absent[0]}, or without --only",
             )
-        return [only]
-    start = wanted.index(from_stage) if from_stage is not None else len(wanted)
+        return [_step(workspace, states, only)]
+    start = stages.index(first) if first is not None else len(stages)
     return [
-        stage
-        for position, stage in enumerate(wanted)
-        if force or position >= start or not states.done(stage, inputs[stage])
+        _step(workspace, states, stage)
+        for position, stage in enumerate(stages)
+        if options.force or position >= start or not states.done(stage, inputs[stage])
     ]
 
 
-def actions(
-    stage: Stage, state: State, inputs: Inputs, wanted: Sequence[Stage], *, force: bool
-) -> list[str]:
-    """What the stage's script has to remove first: see sdk-stage.sh."""
+def _step(workspace: Workspace, states: States, stage: Stage) -> Step:
+    return Step(stage, _removals(workspace, states.stages[stage], stage))
+
+
+def _removals(workspace: Workspace, state: State, stage: Stage) -> list[str]:
+    inputs, force = workspace.inputs[stage], workspace.options.force
     if stage is Stage.FIRMWARE:
-        return [] if Stage.MEDIA in wanted else ["drop-media"]
+        return [] if Stage.MEDIA in workspace.stages else ["drop-media"]
     if state.state == "absent":
         return []
     if stage is Stage.ROOTFS:
         if force or not state.inputs:
             return ["wipe-output"]
-        # A package whose build ended in the middle is built again from its sources: a file that
-        # was cut short would look newer than what it is made from, and be taken for whole.
-        cut = ["drop-unfinished"] if state.state != "done" else []
-        return cut + rootfs_actions(state.inputs, inputs)
+        # A package whose build was interrupted is built again from its sources: make would take a
+        # truncated file, which is newer than its sources, for whole.
+        interrupted = ["drop-unfinished"] if state.state != "done" else []
+        return interrupted + rootfs_actions(state.inputs, inputs)
     same = all(state.inputs.get(name) == inputs[name] for name in ("format", "container", "board"))
-    # make removes what it was making when a command fails, but not when it is killed itself.
+    # make removes the file that it makes when a command fails, but not when make is killed.
     return ["clean-stage"] if force or state.state == "begun" or not same else []
 
 
-def run_stage(
-    site: Site,
+def run_steps(
+    workspace: Workspace, console: Console, states: States, steps: Sequence[Step]
+) -> States:
+    """Run stages; the states afterwards. Raises UserError with the lines that explain a failure."""
+    if workspace.origin.path is None:
+        bring_sdk(console, workspace, states)
+    need_bytes = _need_bytes(workspace, states)
+    for number, step in enumerate(steps, 1):
+        position = f"{number} of {len(steps)}"
+        _run_step(workspace, console, step, position, states.seconds, need_bytes)
+        need_bytes = 0  # the stages fill the space that the first one has checked
+    return read_states(workspace)
+
+
+def _run_step(
+    workspace: Workspace,
     console: Console,
-    stage: Stage,
-    inputs: Inputs,
-    todo: Sequence[str],
-    *,
-    seconds: Mapping[str, float],
+    step: Step,
     position: str,
-    container_name: str,
+    seconds: Mapping[str, float],
     need_bytes: int,
 ) -> None:
-    """Run one stage. Raises UserError with the lines that tell why, and the remedy if known."""
+    stage, inputs = step.stage, workspace.inputs[step.stage]
     lines: deque[str] = deque(maxlen=2000)
     follower = log.Follower(seconds)
-    run = json.dumps({"key": stage_key(inputs), "inputs": inputs}, sort_keys=True)
-    if todo:
-        console.log(f"{stage.value}: first {' '.join(todo)}")
+    record = json.dumps({"key": stage_key(inputs), "inputs": inputs}, sort_keys=True)
+    if step.removals:
+        console.log(f"{stage.value}: first {' '.join(step.removals)}")
+    network = stage.downloads and not console.offline
+    container = workspace.container("bash", SCRIPT, stage.value, *step.removals, network=network)
+    variables = {"PICO_STATE": record, "PICO_NEED_KB": str(need_bytes // 1024)}
     with (
         console.step(f"Stage {stage.value} ({position})"),
         console.progress(stage.value, 0) as bar,
     ):
-        ended = container_run.run(
-            site.engine,
+
+        def follow(line: str) -> None:
+            if not line.startswith(log.ORDER):
+                lines.append(line)
+            follower.feed(line)
+            headline = follower.headline() if stage is Stage.ROOTFS else ""
+            bar.note(f"{headline}  |  {follower.last}" if headline else follower.last)
+
+        ended = run.run(
+            workspace.engine,
             console,
-            Container(
-                site.image,
-                ["bash", SCRIPT, stage.value, *todo],
-                site.mounts,
-                {**site.env, "PICO_STATE": run, "PICO_NEED_KB": str(need_bytes // 1024)},
-                network=stage.downloads and not console.offline,
-                name=container_name,
-            ),
+            replace(container, env={**workspace.env, **variables}),
             what=f"run the stage {stage.value}",
-            on_line=lambda line: _follow(line, lines, follower, stage, bar),
+            on_line=follow,
         )
     if ended.status == 0:
         return
@@ -209,10 +229,10 @@ def run_stage(
         raise no_space(list(lines), need_bytes)
     known = log.recognise(ended, list(lines))
     if known is not None and known.leaves_truncated_files:
-        # The script could tell only that build.sh failed; the next run must not go on from it.
-        content = f'{{"state": "begun", "outputs": {{}}, "run": {run}}}\n'.encode()
+        # The script knows only that build.sh failed; the next run must not continue this stage.
+        content = f'{{"state": "begun", "outputs": {{}}, "run": {record}}}\n'.encode()
         with contextlib.suppress(UserError):
-            site.files.put({f"{stage.value}.json": Entry(content)}, "states")
+            workspace.files.put({f"{stage.value}.json": Entry(content)}, "states")
     package = f", package {follower.failed_package}" if follower.failed_package else ""
     raise log.explain(
         f"stage {stage.value}{package}",
@@ -223,15 +243,72 @@ def run_stage(
     )
 
 
-def _follow(
-    line: str,
-    lines: deque[str],
-    follower: log.Follower,
-    stage: Stage,
-    bar: Progress,
+def export(
+    workspace: Workspace, console: Console, target: Target, outputs: Mapping[str, tuple[str, int]]
 ) -> None:
-    if not line.startswith(log.ORDER):
-        lines.append(line)
-    follower.feed(line)
-    headline = follower.headline() if stage is Stage.ROOTFS else ""
-    bar.note(f"{headline}  |  {follower.last}" if headline else follower.last)
+    """Bring the images out of the volume, those that differ; they belong to the caller."""
+    images = output_dir() / target.name / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    kept = output_dir() / target.name / ".sdk"
+    kept.mkdir(parents=True, exist_ok=True)
+    total = sum(size for _, size in outputs.values())
+    _check_room(kept, total)
+    if not _same(kept, outputs):
+        with console.step("Bring the images out of the engine"):
+            workspace.files.export(console, IMAGE_FOLDER, kept, total=total)
+        if not _same(kept, outputs):
+            raise UserError(
+                f"the images at {kept} are not those that the SDK made: their hashes differ",
+                hint="the engine's or this machine's disk is not to be trusted; see dmesg",
+            )
+    env = env_image(target.env())
+    same_env = env == (kept / "env.img").read_bytes()
+    for name in outputs:
+        if name in ("env.img", ".env.txt"):
+            continue
+        if name in WITH_ENVIRONMENT and not same_env:
+            (images / name).unlink(missing_ok=True)
+            continue
+        _link(kept / name, images / name)
+    # Only when it differs: the card image is made again when a part is newer.
+    for name, content in (("env.img", env), (".env.txt", env_text(target.env()).encode())):
+        path = images / name
+        if not path.is_file() or path.read_bytes() != content:
+            with atomic_write(path) as stream:
+                stream.write(content)
+    if not same_env:
+        console.info(
+            "partitions, CMA size or kernel arguments differ from those in the SDK's own "
+            "update.img, so it is left out; --from firmware makes a new one"
+        )
+
+
+def _same(folder: Path, outputs: Mapping[str, tuple[str, int]]) -> bool:
+    return all(
+        (path := folder / name).is_file()
+        and path.stat().st_size == size
+        and sha256_file(path) == digest
+        for name, (digest, size) in outputs.items()
+    )
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"the images need {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free",
+            hint="free some space, or name another folder with PICO_OUTPUT_DIR",
+        )
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under a second name where the file system can, else a copy."""
+    if target.exists() and target.samefile(source):
+        return  # renaming one name of a file to another would leave both
+    part = target.with_name(f".{target.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        part.hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, part)
+    part.replace(target)

@@ -1,4 +1,4 @@
-"""Everything that a build of the SDK needs in place: engine, container image, volumes, our tree.
+"""The workspace of a variant in an engine: container image, volumes, our files.
 
 In a container: ``/build`` the variant's volume (``sdk``, the checkout; ``board``, its links;
 ``states``), ``/src`` our files, read-only, ``/cache`` git store, downloads and compiler cache,
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
+
+import docker.errors
 
 from pico_image.base.cache import cache_dir
 from pico_image.base.console import Console
@@ -24,16 +26,19 @@ from pico_image.config.configuration import Config
 from pico_image.config.schema import Variant
 from pico_image.config.target import Target
 from pico_image.engine import images, run, volumes
-from pico_image.engine.client import Engine, Mount
-from pico_image.engine.volumes import Entry, Tree
+from pico_image.engine.client import Container, Engine, Mount
+from pico_image.engine.volumes import Entry, Tree, Volume
 from pico_image.sdk import checkout
 from pico_image.sdk.checkout import Origin
 from pico_image.sdk.inputs import Inputs, Stage, stage_inputs
-from pico_image.sdk.stages import FIRST_BYTES, LATER_BYTES, Site, States
 
+#: What a first build needs, and what a later one may still add. 15 GB is what a public builder of
+#: this SDK asks for; its tree alone takes about 5 when unpacked.
+FIRST_BYTES = 15 * 10**9
+LATER_BYTES = 2 * 10**9
 #: Folders of our tree that go into the container.
 FOLDERS = ("app", "board", "br2-external", "docker", "package")
-#: Never into the container: what a local run of a compiler or of Buildroot leaves.
+#: What a local run of a compiler or of Buildroot leaves there; it stays out of the container.
 NOT_OURS = ("br2-external/configs/", "app/build/", "app/out/")
 CACHES = ("git", "dl", "ccache")
 #: What needs an x86-64 engine.
@@ -64,22 +69,44 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A variant ready to be built."""
+class Workspace:
+    """Where a variant is built, and what each stage is made from."""
 
-    site: Site
+    engine: Engine
+    image: images.Built
+    #: The build volume and the volume of our files.
+    volume: str
+    source: str
+    env: Mapping[str, str]
     origin: Origin
     inputs: Mapping[Stage, Inputs]
-    wanted: tuple[Stage, ...]
-    container_name: str
-    built: images.Built
+    #: Those of this variant, in order.
+    stages: tuple[Stage, ...]
     defconfig: str
-    board_config: str
-    env: Mapping[str, str] = field(default_factory=dict)
+    options: Options
+
+    @property
+    def mounts(self) -> list[Mount]:
+        return [
+            Mount(self.volume, "/build"),
+            Mount(self.source, "/src", read_only=True),
+            *(Mount(f"{NAME}-{cache}", f"/cache/{cache}") for cache in CACHES),
+        ]
+
+    @property
+    def files(self) -> Volume:
+        """The files of the build volume."""
+        return Volume(self.engine, self.image.id, self.volume)
+
+    def container(self, *command: str, network: bool = False) -> Container:
+        """A program with everything that build.sh has; one at a time in this workspace."""
+        return Container(
+            self.image.id, command, self.mounts, self.env, network, name=f"{self.volume}-run"
+        )
 
 
 def origin_of(config: Config, options: Options) -> Origin:
-    """The SDK at the pin of configs/sources.yml, from there, a mirror, or a folder."""
+    """The SDK at the pin of configs/sources.yml: from its repository, a mirror, or a folder."""
     source = config.source("luckfox-sdk")
     if source.commit is None or source.repository is None:
         raise UserError("luckfox-sdk in configs/sources.yml needs both repository and commit")
@@ -101,7 +128,7 @@ def base_of(config: Config, options: Options) -> tuple[Path, str]:
 
 
 def tree_for(target: Target, contents: Contents, program: Path | None = None) -> Tree:
-    """What the container sees at /src: our tree, the rendered files, models, private inputs.
+    """The files at /src: our tree, the rendered files, models, private inputs.
 
     ``program`` is a neon-runner that was compiled outside.
     """
@@ -110,7 +137,7 @@ def tree_for(target: Target, contents: Contents, program: Path | None = None) ->
     for folder in FOLDERS:
         tree |= volumes.tree_of(root / folder, f"{folder}/")
     tree = {path: entry for path, entry in tree.items() if not path.startswith(NOT_OURS)}
-    tree["LICENSE"] = Entry(root / "LICENSE")  # which our packages hand to legal-info
+    tree["LICENSE"] = Entry(root / "LICENSE")  # our packages give it to legal-info
     for rendered, text in render.files(target.config, target.name).items():
         tree[rendered.as_posix()] = Entry(text.encode())
     for name, model in contents.models.items():
@@ -130,51 +157,50 @@ def stages_of(variant: Variant) -> tuple[Stage, ...]:
 
 
 @contextlib.contextmanager
-def prepared(
+def open_workspace(
     engine: Engine, console: Console, options: Options, target: Target, contents: Contents
-) -> Iterator[Prepared]:
-    """Container image and volumes for a target, held for as long as the block runs.
+) -> Iterator[Workspace]:
+    """Container image and volumes for a target, locked for as long as the block runs.
 
-    A second build of the same variant on the same engine waits, and says for whom.
+    A second build of the same variant on the same engine waits, and names the process that it
+    waits for.
     """
     engine.require_amd64(what=TOOLCHAIN, allow_emulation=options.allow_emulation)
     origin = origin_of(target.config, options)
     name = f"{NAME}-{target.name}-{origin.key}"
-    # What was written, for a tunnel has another socket in each process.
-    place = engine.address.written or engine.address.url
-    where = "".join(letter if letter.isalnum() else "-" for letter in place)
+    # The URL that the user wrote: a tunnel has another socket in each process.
+    url = engine.address.written or engine.address.url
+    place = "".join(letter if letter.isalnum() else "-" for letter in url)
     with locked(
-        cache_dir() / "locks" / f"{name}{where[-60:]}.lock",
+        cache_dir() / "locks" / f"{name}{place[-60:]}.lock",
         f"the build of {target.name}",
         notify=console.info,
     ):
         run.remove_orphans(engine, console)
         yield _prepare(engine, console, options, target, contents)
-        # Once more: a slow engine still makes what a killed run asked for while this one begins.
+        # Once more: a slow engine may still have carried out requests of a killed run.
         run.remove_orphans(engine, console)
 
 
 def _prepare(
     engine: Engine, console: Console, options: Options, target: Target, contents: Contents
-) -> Prepared:
+) -> Workspace:
     config, variant = target.config, target.variant
     origin = origin_of(config, options)
     name = f"{NAME}-{target.name}-{origin.key}"
     dockerfile, base = base_of(config, options)
-    built = images.ensure_built(engine, console, dockerfile, base)
+    image = images.ensure_built(engine, console, dockerfile, base)
     program = programs.prebuilt_neon_runner(console, config, variant)
     tree = tree_for(target, contents, program)
     source = volumes.content_volume(
-        engine, console, built.id, f"{name}-src", tree, what="our files"
+        engine, console, image.id, f"{name}-src", tree, what="our files"
     )
     labels = {f"{NAME}.variant": variant.name, f"{NAME}.sdk": origin.key}
     volumes.ensure(engine, name, labels, what=f"the build of {variant.name}")
-    mounts = [Mount(name, "/build"), Mount(source, "/src", read_only=True)]
     for cache in CACHES:
-        volume = f"{NAME}-{cache}"
-        volumes.ensure(engine, volume, {f"{NAME}.cache": cache}, what="the shared caches")
-        mounts.append(Mount(volume, f"/cache/{cache}"))
-    inside = {
+        labels = {f"{NAME}.cache": cache}
+        volumes.ensure(engine, f"{NAME}-{cache}", labels, what="the shared caches")
+    env = {
         "BR2_EXTERNAL": "/src/br2-external",
         "BR2_DL_DIR": "/cache/dl",
         # The environment wins over the defconfig for both (Buildroot's top Makefile).
@@ -188,46 +214,52 @@ def _prepare(
     }
     defconfig = (render.CONFIGS / render.defconfig_name(variant.name)).as_posix()
     board_config = render.board_config_name(variant.name)
-    site = Site(
-        engine,
-        built.id,
-        name,
-        tuple(mounts),
-        {
-            **inside,
-            "PICO_BOARD_CONFIG": board_config,
-            "PICO_OVERLAY": render.OVERLAY,
-            "PICO_JOBS": str(options.jobs) if options.jobs else "",
-        },
-        options.first_bytes,
-        options.later_bytes,
-    )
     inputs = stage_inputs(
         tree,
         defconfig=defconfig,
         board_config=(render.CONFIGS / board_config).as_posix(),
         sdk=origin.commit,
-        container=built.tag,
-        env=inside,
+        container=image.tag,
+        env=env,
     )
-    return Prepared(
-        site, origin, inputs, stages_of(variant), f"{name}-run", built, defconfig, board_config
+    env |= {
+        "PICO_BOARD_CONFIG": board_config,
+        "PICO_OVERLAY": render.OVERLAY,
+        "PICO_JOBS": str(options.jobs) if options.jobs else "",
+    }
+    return Workspace(
+        engine, image, name, source, env, origin, inputs, stages_of(variant), defconfig, options
     )
 
 
-def bring_sdk(console: Console, ready: Prepared, states: States) -> Prepared:
-    """The SDK's files in the volume, complete: fetched and checked out, or copied.
+def remove_volumes(
+    console: Console, *, context: str | None = None, caches: bool = False, dry_run: bool = False
+) -> list[str]:
+    """Remove our volumes and images from an engine (with ``caches`` the shared ones too).
 
-    For a folder of the user's, the inputs come back changed when its files have.
+    Returns the names of those that were, or would be, removed. Those in use stay, with a warning.
     """
-    site, origin = ready.site, ready.origin
-    if origin.path is not None:
-        state = checkout.copy_path(console, site.files, origin.path)
-        inputs = {stage: {**given, "sdk": state} for stage, given in ready.inputs.items()}
-        return replace(ready, inputs=inputs)
-    if states.commit != origin.commit:
-        checkout.make_tree(
-            site.engine, console, site.image, site.mounts, origin,
-            need_bytes=site.need(states),
-        )  # fmt: skip
-    return ready
+    removed: list[str] = []
+    with (
+        contextlib.closing(Engine.connect(NAME, context)) as engine,
+        engine.guard("remove volumes"),
+    ):
+        ours = engine.client.volumes.list(filters={"label": NAME})
+        builders = engine.client.images.list(filters={"label": f"{NAME}=image"})
+        # The engine lists in no fixed order.
+        for volume in sorted(ours, key=lambda volume: str(volume.name)):
+            labels = volume.attrs.get("Labels") or {}
+            if f"{NAME}.cache" in labels and not caches:
+                continue
+            if not dry_run:
+                try:
+                    volume.remove()
+                except docker.errors.APIError as error:
+                    console.warn(f"{volume.name} stays: {error.explanation}")
+                    continue
+            removed.append(f"volume {volume.name}")
+        for image in sorted(builders, key=lambda image: (image.tags, str(image.id))):
+            if not dry_run:
+                engine.client.images.remove(str(image.id), force=True)
+            removed.append(f"image {', '.join(image.tags) or image.short_id}")
+    return removed

@@ -132,10 +132,10 @@ def shell(
     variant: str = "luckfox-pico-mini",
 ) -> None:
     """Open a shell in the build container of a variant."""
-    from pico_image.sdk import tools
+    from pico_image.sdk import backend
 
     target = Target.of(configuration.load(), variant)
-    raise SystemExit(tools.shell(site.console(), target, site.options()))
+    raise SystemExit(backend.shell(site.console(), target, site.options()))
 
 
 @task(
@@ -151,8 +151,8 @@ def sdk_config(
     variant: str = "luckfox-pico-mini",
 ) -> None:
     """Open the kernel's or Buildroot's menu inside the container."""
-    from pico_image.sdk import tools
+    from pico_image.sdk import backend
 
     target = Target.of(configuration.load(), variant)
-    for line in tools.sdk_config(site.console(), target, menu, site.options()):
+    for line in backend.sdk_config(site.console(), target, menu, site.options()):
         print(line)

@@ -76,9 +76,9 @@ def lint(_: Context) -> None:
 def clean(_: Context, level: str = "out", dry_run: bool = False, context: str = "") -> None:
     """Delete what builds leave behind; fetched benchmark results are kept."""
     if level == "volumes":
-        from pico_image.sdk import tools
+        from pico_image.sdk import workspace
 
-        gone = tools.remove_volumes(
+        gone = workspace.remove_volumes(
             Console(), context=context or None, caches=True, dry_run=dry_run
         )
         for name in gone:

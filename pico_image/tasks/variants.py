@@ -92,14 +92,14 @@ def menuconfig(
     With BUILDROOT_DIR in that Buildroot, else in the SDK's own, inside the container.
     """
     from pico_image.config import menuconfig as menu
-    from pico_image.sdk import tools
+    from pico_image.sdk import backend
 
     console, config = site.console(), configuration.load()
     if folder := os.environ.get("BUILDROOT_DIR"):
         lines = menu.open_menu(console, config, variant, Path(folder))
     else:
         target = Target.of(config, variant)
-        lines = tools.sdk_config(console, target, "buildroot", site.options())
+        lines = backend.sdk_config(console, target, "buildroot", site.options())
     if not lines:
         print("nothing was changed")
         return

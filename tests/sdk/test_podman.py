@@ -23,7 +23,7 @@ from pico_image.engine import images, run, volumes
 from pico_image.engine.client import Container, Engine, EngineLost, Mount
 from pico_image.engine.volumes import Entry
 from pico_image.models import convert
-from pico_image.sdk import requirements, tools
+from pico_image.sdk import backend, requirements, workspace
 from pico_image.sdk.backend import Backend
 from tests.sdk.conftest import Project, make_project, result
 from tests.sdk.test_sdk_faults import (
@@ -111,9 +111,9 @@ def test_fetch_build_offline_interrupt_resume_clean(
     found = {item.name: item for item in requirements.findings(project.config, online=False)}
     assert found["container engine"].detail.startswith("Podman ")
     assert all(item.ok for item in found.values()), found
-    would = tools.remove_volumes(console, caches=True, dry_run=True)
+    would = workspace.remove_volumes(console, caches=True, dry_run=True)
     assert f"volume {project.volume}" in would
-    assert tools.remove_volumes(console, caches=True) == would
+    assert workspace.remove_volumes(console, caches=True) == would
     assert [item.name for item in project.engine.client.volumes.list()] == []
 
 
@@ -190,7 +190,7 @@ def test_shell_by_the_podman_program(
         script = "readlink .BoardConfig.mk | grep -q npu-luckfox-pico-mini && exit 5"
         monkeypatch.setattr(convert, "convert", lambda *_: project.models)
         command = ["bash", "-c", script]
-        status = tools.shell(console, project.target, project.options, command)
+        status = backend.shell(console, project.target, project.options, command)
     os.close(near)
     assert status == 5
     assert requirements.findings(None)[0].detail.startswith("Podman")

@@ -18,7 +18,7 @@ from pico_image.base.project import NAME
 from pico_image.config.target import Target
 from pico_image.image import build, licences, sizes
 from pico_image.models import convert
-from pico_image.sdk import requirements, tools
+from pico_image.sdk import backend, requirements, workspace
 from tests.sdk.conftest import VARIANT, Project
 from tests.support.sdk_stand_in.fixtures import BASE
 from tests.support.version import PROJECT_VERSION
@@ -52,11 +52,11 @@ def test_doctor(project: Project, console: Console) -> None:
 
 
 def test_removal_of_volumes(built_project: Project, console: Console) -> None:
-    would = tools.remove_volumes(console, dry_run=True)
+    would = workspace.remove_volumes(console, dry_run=True)
     assert f"volume {built_project.volume}" in would
     assert not any(name.endswith(("-git", "-dl", "-ccache")) for name in would)
-    assert tools.remove_volumes(console) == would
-    assert tools.remove_volumes(console) == []
+    assert workspace.remove_volumes(console) == would
+    assert workspace.remove_volumes(console) == []
     left = {str(item.name) for item in built_project.engine.client.volumes.list()}
     assert f"{NAME}-dl" in left and built_project.volume not in left
     assert built_project.engine.client.images.get(BASE)
@@ -86,11 +86,11 @@ def test_shell_needs_a_terminal(
     monkeypatch.setattr(convert, "convert", lambda *_: built_project.models)
     target, options = built_project.target, built_project.options
     with pytest.raises(UserError, match="need a terminal"):
-        tools.shell(console, target, options)
+        backend.shell(console, target, options)
     with pytest.raises(UserError, match="unknown menu 'kernal'"):
-        tools.sdk_config(console, target, "kernal", options)
+        backend.sdk_config(console, target, "kernal", options)
     with pytest.raises(UserError, match="built without Buildroot"):
-        tools.shell(console, Target.of(built_project.config, "emulator"), options)
+        backend.shell(console, Target.of(built_project.config, "emulator"), options)
 
 
 def in_terminal(project: Project, code: str) -> tuple[int, bytes]:
@@ -104,7 +104,7 @@ def in_terminal(project: Project, code: str) -> tuple[int, bytes]:
         "import sys; from pathlib import Path\n"
         "from pico_image.base.console import Console; from pico_image.config import configuration\n"
         "from pico_image.config.target import Target; from pico_image.models import convert\n"
-        "from pico_image.sdk import tools; from pico_image.sdk.workspace import Options\n"
+        "from pico_image.sdk import backend; from pico_image.sdk.workspace import Options\n"
         "root, base, models = sys.argv[1:]; convert.convert = lambda *_: Path(models)\n"
         f"c = Console(); t = Target.of(configuration.load(Path(root)), {VARIANT!r})\n"
         "o = Options(base_image=base, later_bytes=0)\n"
@@ -137,7 +137,7 @@ def test_shell_in_a_terminal(built_project: Project) -> None:
     status, text = in_terminal(
         built_project,
         "script = 'pwd; readlink .BoardConfig.mk; echo $BR2_EXTERNAL; exit 5'\n"
-        "sys.exit(tools.shell(c, t, o, command=['bash', '-c', script]))\n",
+        "sys.exit(backend.shell(c, t, o, command=['bash', '-c', script]))\n",
     )
     assert status == 5, text
     assert b"/build/sdk\r\n/build/board/BoardConfig-npu-luckfox-pico-mini.mk\r\n" in text
@@ -151,7 +151,7 @@ def test_menus_in_a_terminal(built_project: Project) -> None:
         ("buildroot", b"['extra_symbols:', '  BR2_PACKAGE_HTOP: y']"),
     ):
         status, text = in_terminal(
-            built_project, f"print('lines:', tools.sdk_config(c, t, {menu!r}, o))\n"
+            built_project, f"print('lines:', backend.sdk_config(c, t, {menu!r}, o))\n"
         )
         assert status == 0, text
         assert b"lines: " + lines in text
