@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
+from pico_image.base import project
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import locked, output_dir
@@ -92,6 +93,7 @@ def build_image(
     """
     login = login or Login()
     capacity.check_packages(target)
+    project.source_date_epoch(target.config.root)  # raises for a value that is no number
     finish.check_forms(forms)
     if target.emulated and login.password_file is not None:
         raise UserError(
