@@ -17,10 +17,10 @@ EXIT_PIPE = 141
 
 
 class UserError(Exception):
-    """Something outside the program is wrong and its user can mend it.
+    """Something outside the program is wrong and the user can mend it.
 
-    ``message`` says what failed and what it was needed for; ``hint`` says what to do
-    next, preferably as a command to type.
+    ``message`` tells what failed and what it was needed for; ``hint`` what to do next, preferably
+    a command to type.
     """
 
     exit_code = EXIT_USER

@@ -49,7 +49,7 @@ _COLUMNS = ("PACKAGE", "VERSION", "LICENSE")
 
 
 class Backend:
-    """The SDK on one container engine, which is connected at first use; close it in the end."""
+    """The SDK on one container engine, connected at first use and closed by ``close``."""
 
     def __init__(
         self, console: Console, options: Options | None = None, engine: Engine | None = None
@@ -69,7 +69,7 @@ class Backend:
             self._engine.close()
 
     def check(self, target: Target) -> None:
-        """Refuse at once what can be told at once, before models are converted for minutes.
+        """Check what can be checked at once, before minutes of model conversion.
 
         Raises UserError for an engine that is not there, may not be used, is too old or of another
         architecture, for an --sdk-path that is not the SDK, and for an unknown stage.
@@ -154,7 +154,7 @@ class Backend:
     ) -> Licences:
         """What Buildroot's legal-info says of an image that was built, unpacked into ``folder``.
 
-        Collected anew each time: a kept one would tell of an older build. Raises UserError when
+        Collected again each time: a kept one may be of an older build. Raises UserError when
         the variant was not built yet, or when the licence of a package does not have its hash.
         """
         self._collect(target, contents, folder)
@@ -226,8 +226,7 @@ def shell(
 ) -> int:
     """A shell (or ``command``) in the build container of a variant, in the SDK; its status.
 
-    Everything is as in a build. What is changed below /build stays until the stage that it
-    belongs to is built with --force.
+    Everything is as in a build. Changes below /build stay until their stage runs with --force.
     """
     with _entered(console, target, options) as workspace:
         words = ["bash", "-c", 'cd /build/sdk && exec "$@"', "-", *command]
@@ -239,8 +238,8 @@ def sdk_config(
 ) -> list[str]:
     """Open the kernel's or Buildroot's menu; what differs afterwards, as lines.
 
-    Buildroot's configuration is made anew by every build, so its lines are those that the
-    variant's file needs (``extra_symbols``); those of the kernel stay in the volume's checkout.
+    Every build makes Buildroot's configuration again, so these lines belong into the variant's file
+    (``extra_symbols``). Changes of the kernel's stay in the volume's checkout.
     """
     if menu not in MENUS:
         raise UserError(f"unknown menu {menu!r}", hint=f"known: {', '.join(MENUS)}")
@@ -274,10 +273,10 @@ def _entered(console: Console, target: Target, options: Options | None) -> Itera
 
 
 def _interactive(console: Console, workspace: Workspace, command: Sequence[str]) -> int:
-    """With a terminal, through docker or podman: the SDK for Python has none to offer."""
+    """On this terminal, through the docker or podman program: docker-py offers no terminal."""
     if not sys.stdin.isatty():
         raise UserError(
-            "a shell and menus need a terminal, and standard input is none",
+            "a shell and menus need a terminal, and standard input is not one",
             hint="run it in a terminal, without a pipe",
         )
     container = workspace.container(*command, network=True)
@@ -312,9 +311,9 @@ def _provenance(workspace: Workspace, contents: Contents) -> dict[str, Any]:
 
 
 def shown_components(text: str) -> list[Component]:
-    """One component for each package on the board in the answer of Buildroot's ``make show-info``.
+    """One component for each package on the board in the output of Buildroot's ``make show-info``.
 
-    Host packages only build; virtual ones stand for another that is in the list.
+    Host packages are not on the board; a virtual package is provided by another in the list.
     """
     try:
         return [
@@ -325,7 +324,7 @@ def shown_components(text: str) -> list[Component]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"Buildroot's list of its packages cannot be understood: {error!r}",
-            hint="build again with --from rootfs, so that it is asked again",
+            hint="build with --from rootfs, which makes the list again",
         ) from error
 
 
@@ -349,7 +348,7 @@ def _package(name: str, version: str, licence: str) -> Component:
 
 
 def _overlaid(root: Path) -> tuple[str, ...]:
-    """What this project puts over the vendor's and Buildroot's files."""
+    """Files of this project that replace or join the vendor's and Buildroot's."""
     overlay = root / "board/luckfox-pico/overlay"
     paths = [path for path in sorted(overlay.rglob("*")) if path.is_symlink() or path.is_file()]
     return (*(f"/{path.relative_to(overlay).as_posix()}" for path in paths), *HANDED_IN)

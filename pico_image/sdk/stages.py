@@ -259,7 +259,7 @@ def export(
         if not _same(kept, outputs):
             raise UserError(
                 f"the images at {kept} are not those that the SDK made: their hashes differ",
-                hint="the engine's or this machine's disk is not to be trusted; see dmesg",
+                hint="the disk of the engine or of this machine may be faulty; see dmesg",
             )
     env = env_image(target.env())
     same_env = env == (kept / "env.img").read_bytes()
@@ -304,7 +304,7 @@ def _check_room(folder: Path, needed: int) -> None:
 def _link(source: Path, target: Path) -> None:
     """The same file under a second name where the file system can, else a copy."""
     if target.exists() and target.samefile(source):
-        return  # renaming one name of a file to another would leave both
+        return  # a rename between two names of one file leaves both
     part = target.with_name(f".{target.name}.part")
     part.unlink(missing_ok=True)
     try:
