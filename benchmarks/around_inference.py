@@ -29,7 +29,7 @@ from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, UserError
 from pico_image.base.files import ROOT, output_dir, sha256_tree, write_text
 from pico_image.compile import libraries
-from pico_image.compile.toolchain import Toolchain, cmake_build
+from pico_image.compile.toolchain import CMakeProject, Toolchain, cmake_build
 from pico_image.config import configuration
 from pico_image.models import convert
 from tests.support.arm import run_arm
@@ -66,17 +66,19 @@ def tools(console: Console, settings: configuration.Config) -> Path:
         cmake_build(
             console,
             toolchain,
-            ROOT / "app",
+            CMakeProject(
+                ROOT / "app",
+                title="app with its tools",
+                options={
+                    "TFLITE_PREFIX": tflite,
+                    "IMAGE_LIBS_PREFIX": images,
+                    "PICO_TOOLS": "ON",
+                    "PICO_BENCH": "OFF",
+                },
+                flags={"CFLAGS": "-g", "CXXFLAGS": "-g"},
+                work=folder,
+            ),
             folder / "build",
-            title="app with its tools",
-            options={
-                "TFLITE_PREFIX": tflite,
-                "IMAGE_LIBS_PREFIX": images,
-                "PICO_TOOLS": "ON",
-                "PICO_BENCH": "OFF",
-            },
-            flags={"CFLAGS": "-g", "CXXFLAGS": "-g"},
-            work=folder,
         )
 
     return build_once("app-tools", inputs, build) / "build"

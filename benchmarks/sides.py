@@ -12,7 +12,13 @@ from pico_image.base.cache import build_once
 from pico_image.base.console import Console
 from pico_image.base.files import sha256_file, sha256_tree
 from pico_image.compile import libraries
-from pico_image.compile.toolchain import Toolchain, cmake_build, source_hashes, unpack_patched
+from pico_image.compile.toolchain import (
+    CMakeProject,
+    Toolchain,
+    cmake_build,
+    source_hashes,
+    unpack_patched,
+)
 from pico_image.config.configuration import Config
 
 HERE = Path(__file__).parent
@@ -94,24 +100,26 @@ def ncnn_runner(console: Console, config: Config) -> Path:
             cmake_build(
                 console,
                 toolchain,
-                tree,
-                work / "build",
-                title="ncnn",
-                options={
-                    "NCNN_VULKAN": "OFF",
-                    "NCNN_OPENMP": "OFF",
-                    "NCNN_THREADS": "OFF",
-                    "NCNN_BF16": "OFF",
-                    "NCNN_BUILD_TOOLS": "OFF",
-                    "NCNN_BUILD_EXAMPLES": "OFF",
-                    "NCNN_BUILD_BENCHMARK": "OFF",
-                },
-                targets=["ncnn"],
-                # As ncnn's own toolchain files set them for 32-bit ARM.
-                flags=dict.fromkeys(
-                    ("CFLAGS", "CXXFLAGS"), "-marm -mfp16-format=ieee -fomit-frame-pointer"
+                CMakeProject(
+                    tree,
+                    title="ncnn",
+                    options={
+                        "NCNN_VULKAN": "OFF",
+                        "NCNN_OPENMP": "OFF",
+                        "NCNN_THREADS": "OFF",
+                        "NCNN_BF16": "OFF",
+                        "NCNN_BUILD_TOOLS": "OFF",
+                        "NCNN_BUILD_EXAMPLES": "OFF",
+                        "NCNN_BUILD_BENCHMARK": "OFF",
+                    },
+                    targets=["ncnn"],
+                    # As ncnn's own toolchain files set them for 32-bit ARM.
+                    flags=dict.fromkeys(
+                        ("CFLAGS", "CXXFLAGS"), "-marm -mfp16-format=ieee -fomit-frame-pointer"
+                    ),
+                    work=work,
                 ),
-                work=work,
+                work / "build",
             )
             console.run(
                 [

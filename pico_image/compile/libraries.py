@@ -15,6 +15,7 @@ from pico_image.base.cache import build_once, code_of
 from pico_image.base.console import Console
 from pico_image.base.files import ROOT, sha256_tree
 from pico_image.compile.toolchain import (
+    CMakeProject,
     Toolchain,
     cmake_build,
     source_hashes,
@@ -160,13 +161,15 @@ def compile_tflite(
     cmake_build(
         console,
         toolchain,
-        trees["tensorflow"] / "tensorflow/lite",
+        CMakeProject(
+            trees["tensorflow"] / "tensorflow/lite",
+            title="TensorFlow Lite",
+            options=options,
+            targets=["tensorflow-lite"],
+            flags={"CFLAGS": TFLITE_CFLAGS, "CXXFLAGS": TFLITE_CXXFLAGS},
+            work=work,
+        ),
         work / "build",
-        title="TensorFlow Lite",
-        options=options,
-        targets=["tensorflow-lite"],
-        flags={"CFLAGS": TFLITE_CFLAGS, "CXXFLAGS": TFLITE_CXXFLAGS},
-        work=work,
     )
 
 
@@ -210,18 +213,20 @@ def image_libraries(console: Console, config: Config, toolchain: Toolchain | Non
                 cmake_build(
                     console,
                     toolchain,
-                    trees[name],
+                    CMakeProject(
+                        trees[name],
+                        title=name,
+                        options={
+                            **options,
+                            "CMAKE_PREFIX_PATH": prefix,
+                            "CMAKE_FIND_ROOT_PATH": prefix,
+                            "ZLIB_LIBRARY": prefix / "lib/libz.a",
+                            "ZLIB_INCLUDE_DIR": prefix / "include",
+                        },
+                        targets=targets,
+                        work=work,
+                    ),
                     work / f"build-{name}",
-                    title=name,
-                    options={
-                        **options,
-                        "CMAKE_PREFIX_PATH": prefix,
-                        "CMAKE_FIND_ROOT_PATH": prefix,
-                        "ZLIB_LIBRARY": prefix / "lib/libz.a",
-                        "ZLIB_INCLUDE_DIR": prefix / "include",
-                    },
-                    targets=targets,
-                    work=work,
                 )
                 install_image_library(name, trees[name], work / f"build-{name}", prefix)
         licences(trees, prefix / "licences")

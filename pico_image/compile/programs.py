@@ -10,7 +10,7 @@ from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import ROOT, sha256_tree
 from pico_image.compile.libraries import RECIPE, image_libraries, tflite
-from pico_image.compile.toolchain import Toolchain, cmake_build
+from pico_image.compile.toolchain import CMakeProject, Toolchain, cmake_build
 from pico_image.config import render
 from pico_image.config.configuration import Config
 from pico_image.config.schema import Variant
@@ -53,16 +53,18 @@ def app(console: Console, config: Config, toolchain: Toolchain | None = None) ->
             cmake_build(
                 console,
                 toolchain,
-                work / "app",
+                CMakeProject(
+                    work / "app",
+                    title="app",
+                    options={
+                        "TFLITE_PREFIX": tflite_prefix,
+                        "IMAGE_LIBS_PREFIX": image_prefix,
+                        "CMAKE_INSTALL_PREFIX": prefix,
+                    },
+                    flags={"CFLAGS": "-g", "CXXFLAGS": "-g"},
+                    work=work,
+                ),
                 work / "build",
-                title="app",
-                options={
-                    "TFLITE_PREFIX": tflite_prefix,
-                    "IMAGE_LIBS_PREFIX": image_prefix,
-                    "CMAKE_INSTALL_PREFIX": prefix,
-                },
-                flags={"CFLAGS": "-g", "CXXFLAGS": "-g"},
-                work=work,
             )
             console.run(["cmake", "--install", work / "build"], what="install the programs")
         (prefix / "debug").mkdir()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pico_image import sources
@@ -88,23 +88,26 @@ def unpack_patched(
     return tree
 
 
-def cmake_build(
-    console: Console,
-    toolchain: Toolchain,
-    source: Path,
-    build: Path,
-    *,
-    title: str,
-    options: Mapping[str, str | Path] | None = None,
-    targets: Sequence[str] = (),
-    flags: Mapping[str, str] | None = None,
-    work: Path,
-) -> None:
-    """Configure ``source`` into ``build`` and compile ``targets`` (everything when empty).
+@dataclass(frozen=True)
+class CMakeProject:
+    """A source tree that CMake builds, and how."""
 
-    ``flags`` are CFLAGS and CXXFLAGS; the caller's own are not passed on. ``work`` is the
-    folder that holds sources and build: its name is kept out of the objects, and with ccache
-    installed an interrupted compile goes on where it stopped, in another folder.
+    source: Path
+    title: str
+    #: Holds the sources and the build. Its name is kept out of the objects, so that with ccache
+    #: installed an interrupted compile goes on where it stopped, in another folder.
+    work: Path
+    options: Mapping[str, str | Path] = field(default_factory=dict)
+    #: Everything when empty.
+    targets: Sequence[str] = ()
+    #: CFLAGS and CXXFLAGS; those of the caller are not passed on.
+    flags: Mapping[str, str] = field(default_factory=dict)
+
+
+def cmake_build(console: Console, toolchain: Toolchain, project: CMakeProject, build: Path) -> None:
+    """Configure a project into the folder ``build`` and compile its targets.
+
+    Raises CommandError when CMake or the compiler fails.
     """
     settings: dict[str, str | Path] = {
         "CMAKE_TOOLCHAIN_FILE": toolchain.file,
@@ -112,18 +115,18 @@ def cmake_build(
         "PICO_CROSS": toolchain.cross,
         # CMake 4 refuses projects that ask for less than 3.5; eight of our sources do.
         "CMAKE_POLICY_VERSION_MINIMUM": "3.5",
-        **(options or {}),
+        **project.options,
     }
-    prefix_map = f"-ffile-prefix-map={work}=."
+    prefix_map = f"-ffile-prefix-map={project.work}=."
     env = {
-        name: " ".join([prefix_map, (flags or {}).get(name, "")]).strip()
+        name: " ".join([prefix_map, project.flags.get(name, "")]).strip()
         for name in ("CFLAGS", "CXXFLAGS")
     }
     env.update(LDFLAGS="", CPPFLAGS="", NINJA_STATUS="[%f/%t] ", LC_ALL="C")
     if shutil.which("ccache"):
         env.update(
             CCACHE_DIR=str(cache_dir() / "ccache"),
-            CCACHE_BASEDIR=str(work),
+            CCACHE_BASEDIR=str(project.work),
             CCACHE_NOHASHDIR="1",
             CCACHE_MAXSIZE="2G",
         )
@@ -132,20 +135,20 @@ def cmake_build(
     build.mkdir(parents=True, exist_ok=True)
     console.run(
         [
-            *("cmake", "-S", str(source), "-B", str(build), "-G", "Ninja", "-Wno-dev"),
+            *("cmake", "-S", str(project.source), "-B", str(build), "-G", "Ninja", "-Wno-dev"),
             *(f"-D{key}={value}" for key, value in settings.items()),
         ],
-        what=f"configure {title}",
+        what=f"configure {project.title}",
         cwd=build,  # libjpeg-turbo tries the assembler where CMake starts, and left gastest.o here
         env=env,
-        progress=f"configure {title}",
+        progress=f"configure {project.title}",
     )
     console.run(
         [
             *("cmake", "--build", str(build), "--parallel", str(os.cpu_count() or 1)),
-            *(("--target", *targets) if targets else ()),
+            *(("--target", *project.targets) if project.targets else ()),
         ],
-        what=f"compile {title}",
+        what=f"compile {project.title}",
         env=env,
-        progress=f"compile {title}",
+        progress=f"compile {project.title}",
     )

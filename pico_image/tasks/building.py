@@ -10,6 +10,7 @@ from pico_image.config.target import Target
 from pico_image.tasks.common import (
     VARIANT,
     EnginesTask,
+    LoginFlags,
     Site,
     SiteTask,
     guarded,
@@ -81,20 +82,17 @@ def build_image(
         "contexts": "comma-separated docker contexts to build on at the same time",
         "offline": "download nothing",
         "jobs": "compile jobs at the same time on each engine (0: the SDK chooses)",
-        "ssh-key": "public key file that may log in as root on each",
-        "password-file": "file whose first line becomes root's password on each",
     },
 )
 @guarded
 def build_all(
     _: Context,
+    login: LoginFlags,
     site: Site,
     variants: str = "",
     contexts: str = "",
     offline: bool = False,
     jobs: str = "0",
-    ssh_key: str = "",
-    password_file: str = "",
 ) -> None:
     """Build a matrix of variants, one at a time on each engine."""
     from pico_image.image import build
@@ -104,7 +102,7 @@ def build_all(
         configuration.load(),
         words(variants),
         site.options(jobs=whole("jobs", jobs)),
-        build.Login(optional_path(ssh_key), optional_path(password_file)),
+        login.login(),
         contexts=words(contexts),
     )
     for name, images in done.items():

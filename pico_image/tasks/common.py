@@ -39,13 +39,9 @@ from pico_image.base.files import unwritable_output
 VERBOSE = {"verbose": "show every command and its output"}
 VARIANT = {"variant": "which image, see `invoke variants`"}
 JSON = {"json": "print JSON for programs"}
-BOARD = {
-    "host": "board to reach over SSH: pico.local, or 172.32.0.93 on its USB cable",
-    "identity": "private key file",
-    "port": "SSH port",
-}
-
 if TYPE_CHECKING:
+    from pico_image.board.ssh import Connection
+    from pico_image.image.build import Login
     from pico_image.sdk.workspace import Options
 
 
@@ -129,42 +125,106 @@ class Site:
         )
 
 
-class SiteTask(Task[Any]):
-    """A task with the flags of ``Site``: ``@task(klass=SiteTask)``.
+@dataclass(frozen=True)
+class BoardFlags:
+    """A board over SSH. Each field is a flag of every ``BoardTask``."""
 
-    Its body takes the ``Site`` after Invoke's context, then its own flags.
+    host: str = flag("board to reach over SSH: pico.local, or 172.32.0.93 on its USB cable")
+    identity: str = flag("private key file")
+    port: str = flag("SSH port", "22")
+
+    @property
+    def is_given(self) -> bool:
+        return self != BoardFlags()
+
+    def connection(self, console: Console) -> Connection:
+        from pico_image.board.ssh import Connection
+
+        port = whole("port", self.port)
+        return Connection(console, self.host, port=port, identity=optional_path(self.identity))
+
+
+@dataclass(frozen=True)
+class LoginFlags:
+    """How the user logs in to a board."""
+
+    ssh_key: str = flag("public key file that may log in as root on each")
+    password_file: str = flag("file whose first line becomes root's password on each")
+
+    def login(self) -> Login:
+        from pico_image.image.build import Login
+
+        return Login(optional_path(self.ssh_key), optional_path(self.password_file))
+
+
+class FlagsTask(Task[Any]):
+    """A task with the flags of dataclasses beside its own: ``@task(klass=SiteTask)``.
+
+    Its body takes one object of each class of ``before`` and ``after``, in this order, between
+    Invoke's context and its own flags. The order of the flags decides their letters.
     """
 
+    before: tuple[type[Any], ...] = ()
+    after: tuple[type[Any], ...] = ()
     without: frozenset[str] = frozenset()
 
     def __init__(self, body: Callable[..., Any], *, help: dict[str, str], **options: Any) -> None:
-        texts = {each.name.replace("_", "-"): each.metadata["help"] for each in self._fields()}
+        texts = {
+            each.name.replace("_", "-"): each.metadata["help"]
+            for group in (*self.before, *self.after)
+            for each in self._fields(group)
+        }
         super().__init__(body, help={**help, **texts}, **options)
 
-    def _fields(self) -> list[Field[Any]]:
-        return [each for each in fields(Site) if each.name not in self.without]
+    def _fields(self, group: type[Any]) -> list[Field[Any]]:
+        return [each for each in fields(group) if each.name not in self.without]
 
     def argspec(self, body: Callable[..., Any]) -> inspect.Signature:
-        """What Invoke makes flags of: the body's own, then those of ``Site``."""
-        _, *own = super().argspec(body).parameters.values()
-        site = [
-            inspect.Parameter(each.name, own[0].kind, default=each.default)
-            for each in self._fields()
-        ]
-        return inspect.Signature([*own, *site])
+        """What Invoke makes flags of: the groups of ``before``, the body's own, ``after``."""
+        own = list(super().argspec(body).parameters.values())
+        own = own[len(self.before) + len(self.after) :]
+        required = [each for each in own if each.default is each.empty]
+        before, after = (
+            [
+                inspect.Parameter(
+                    each.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=each.default
+                )
+                for group in groups
+                for each in self._fields(group)
+            ]
+            for groups in (self.before, self.after)
+        )
+        own = own[len(required) :]
+        return inspect.Signature([*required, *before, *own, *after])
 
     def __call__(self, context: Context, /, *values: Any, **flags: Any) -> Any:
         bound = self.argspec(self.body).bind(*values, **flags)
         bound.apply_defaults()
         own = dict(bound.arguments)
-        site = Site(**{each.name: own.pop(each.name) for each in self._fields()})
-        return super().__call__(context, site, **own)
+        groups = [
+            group(**{each.name: own.pop(each.name) for each in self._fields(group)})
+            for group in (*self.before, *self.after)
+        ]
+        return super().__call__(context, *groups, **own)
 
 
-class EnginesTask(SiteTask):
-    """A task that enters the SDK on several engines, which it names itself."""
+class SiteTask(FlagsTask):
+    """A task that enters the SDK."""
 
+    after = (Site,)
+
+
+class EnginesTask(FlagsTask):
+    """A task that builds on several engines, which it names itself."""
+
+    after = (LoginFlags, Site)
     without = frozenset({"context"})
+
+
+class BoardTask(FlagsTask):
+    """A task that reaches a board."""
+
+    before = (BoardFlags,)
 
 
 def words(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from pico_image.base.errors import UserError
 from pico_image.base.files import output_dir
 from pico_image.config import configuration
 from pico_image.config.target import Target
-from pico_image.tasks.common import BOARD, JSON, VERBOSE, guarded, optional_path, show, whole
+from pico_image.tasks.common import JSON, VERBOSE, BoardFlags, BoardTask, guarded, show, whole
 
 
 @task(name="try", help=VERBOSE | {"keep_running": "leave the machine running after the benchmark"})
@@ -52,21 +52,19 @@ def emulate(_: Context, image: str = "", ssh_port: str = "", verbose: bool = Fal
 
 
 @task(
+    klass=BoardTask,
     help=VERBOSE
     | JSON
-    | BOARD
     | {
         "suite": "quick: every picture once; full: with statistics (default); mlperf: single "
         "stream. The emulator runs quick at boot, others only with --host",
         "last": "fetch the newest result of the board instead of running",
-    }
+    },
 )
 @guarded
 def bench(
     _: Context,
-    host: str = "",
-    identity: str = "",
-    port: str = "22",
+    board: BoardFlags,
     suite: str = "",
     last: bool = False,
     json: bool = False,
@@ -74,24 +72,21 @@ def bench(
 ) -> None:
     """Run the benchmark on a board or in the emulator; fetch and keep its result."""
     from pico_image.board import bench as board_bench
-    from pico_image.board.ssh import Connection
     from pico_image.emulator.bench_at_boot import bench_at_boot
     from pico_image.image import build
     from pico_image.results import history as past
 
     options = board_bench.options_of(suite or "full")
-    if not host and (identity or port != "22" or last or suite not in ("", "quick")):
+    if not board.host and (board.is_given or last or suite not in ("", "quick")):
         raise UserError(
             "without --host the emulator's image is booted, which runs the quick suite by itself",
             hint="give --host for a board, or for what `invoke emulate --ssh-port 2222` booted",
         )
     console = Console(verbose=verbose)
-    if host:
-        board = Connection(
-            console, host, port=whole("port", port), identity=optional_path(identity)
-        )
+    if board.host:
+        connection = board.connection(console)
         with console.logging_to(output_dir() / "board" / "logs", "bench"):
-            run = board_bench.bench(board, options=options, last=last)
+            run = board_bench.bench(connection, options=options, last=last)
     else:
         images = build.existing_images("emulator")
         with console.logging_to(output_dir() / "emulator" / "logs", "bench"):
@@ -105,9 +100,9 @@ def bench(
 
 
 @task(
+    klass=BoardTask,
     iterable=["model"],
     help=VERBOSE
-    | BOARD
     | {
         "model": "model to convert and send, or one of your own in out/models; repeatable",
         "programs": "send the runners and the benchmark, newly compiled",
@@ -117,19 +112,16 @@ def bench(
 @guarded
 def deploy(
     _: Context,
+    board: BoardFlags,
     model: list[str],
-    host: str = "",
-    identity: str = "",
-    port: str = "22",
     programs: bool = False,
     undo: bool = False,
     verbose: bool = False,
 ) -> None:
     """Update programs or models on a running board without a new image."""
     from pico_image.board import deploy as deployment
-    from pico_image.board.ssh import Connection
 
-    if not host:
+    if not board.host:
         raise UserError(
             "--host is missing: where to deploy to",
             hint="--host 172.32.0.93 is the board on its USB cable, --host pico.local its name",
@@ -140,14 +132,16 @@ def deploy(
             hint="make two calls, one after the other",
         )
     console = Console(verbose=verbose)
-    board = Connection(console, host, port=whole("port", port), identity=optional_path(identity))
+    connection = board.connection(console)
     with console.logging_to(output_dir() / "board" / "logs", "deploy"):
         if undo:
-            print("\n".join(deployment.undo(board)))
+            print("\n".join(deployment.undo(connection)))
             return
-        sent = deployment.make_and_deploy(board, configuration.load(), model, programs=programs)
+        sent = deployment.make_and_deploy(
+            connection, configuration.load(), model, programs=programs
+        )
     for path in sent.files:
         print(path)
     print(f"sent {len(sent.files)} files, {sent.sent} bytes; {len(sent.unchanged)} were the same")
     if sent.files:
-        print(f"back: invoke deploy {board.flags} --undo")
+        print(f"back: invoke deploy {connection.flags} --undo")

@@ -14,7 +14,7 @@ from pico_image.base.errors import CommandError, UserError
 from pico_image.base.files import ROOT, sha256_file
 from pico_image.compile import libraries, programs
 from pico_image.compile import toolchain as cross
-from pico_image.compile.toolchain import Toolchain, cmake_build, unpack_patched
+from pico_image.compile.toolchain import CMakeProject, Toolchain, cmake_build, unpack_patched
 from pico_image.config.configuration import Config, load
 from pico_image.config.schema import Place, Source, SourceFile
 
@@ -176,7 +176,10 @@ def test_build_is_static_neon_and_keeps_this_machine_out(
     shutil.copytree(small_project, work / "small")
     console = Console()
     cmake_build(
-        console, Toolchain(), work / "small", work / "build", title="the small project", work=work
+        console,
+        Toolchain(),
+        CMakeProject(work / "small", title="the small project", work=work),
+        work / "build",
     )
     assert not (tmp_path / "left.o").exists(), "it writes where its caller stands"
     program = work / "build/small"
@@ -199,10 +202,8 @@ def test_compile_error_is_told_with_what_it_was_for(
         cmake_build(
             Console(),
             Toolchain(),
-            work / "small",
+            CMakeProject(work / "small", title="the small project", work=work),
             work / "build",
-            title="the small project",
-            work=work,
         )
     assert "undeclared" in str(caught.value)
 
@@ -234,7 +235,12 @@ def test_an_interrupted_compile_goes_on_in_another_folder(
     for attempt in ("first", "second"):
         work = tmp_path / attempt
         shutil.copytree(small_project, work / "small")
-        cmake_build(console, Toolchain(), work / "small", work / "build", title="small", work=work)
+        cmake_build(
+            console,
+            Toolchain(),
+            CMakeProject(work / "small", title="small", work=work),
+            work / "build",
+        )
         settings = (work / "build/CMakeCache.txt").read_text()
         shutil.rmtree(work)
     if shutil.which("ccache") is None:

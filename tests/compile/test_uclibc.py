@@ -18,7 +18,7 @@ import pytest
 from pico_image.base.console import Console
 from pico_image.base.errors import CommandError
 from pico_image.compile import libraries
-from pico_image.compile.toolchain import Toolchain, cmake_build, unpack_patched
+from pico_image.compile.toolchain import CMakeProject, Toolchain, cmake_build, unpack_patched
 from pico_image.config.configuration import load
 from tests.support import arm, uclibc
 
@@ -113,12 +113,14 @@ def test_cpuinfo_sees_neon_only_with_the_patch(
     cmake_build(
         console,
         toolchain,
-        tree,
+        CMakeProject(
+            tree,
+            title="cpuinfo",
+            options={f"CPUINFO_BUILD_{name}": "OFF" for name in tests}
+            | {"CPUINFO_LIBRARY_TYPE": "static"},
+            work=tmp_path,
+        ),
         tmp_path / "build",
-        title="cpuinfo",
-        options={f"CPUINFO_BUILD_{name}": "OFF" for name in tests}
-        | {"CPUINFO_LIBRARY_TYPE": "static"},
-        work=tmp_path,
     )
     program = tmp_path / "has_neon"
     console.run(

@@ -146,7 +146,8 @@ def _targets(node: ast.Import | ast.ImportFrom, known: set[str]) -> Iterator[str
 
 def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     arguments = [each.arg for each in node.args.posonlyargs + node.args.args + node.args.kwonlyargs]
-    return len(arguments) - (arguments[:1] in (["self"], ["cls"]))
+    # "_" is the context that Invoke hands to each task.
+    return len(arguments) - (arguments[:1] in (["self"], ["cls"], ["_"]))
 
 
 def forbidden_imports(modules: Mapping[str, Module]) -> Iterator[tuple[str, str]]:
