@@ -124,8 +124,9 @@ def test_engine_behind_ssh_builds_the_same(
     """A real sshd between us and the engine."""
     remote = engine_process.url.removeprefix("unix://")
     monkeypatch.setenv("DOCKER_HOST", f"ssh://root@pico-engine{remote}")
-    with contextlib.closing(Engine.connect(NAME)) as engine:
-        monkeypatch.setattr(project, "engine", engine)
+    # Closing ends the tunnel, so the fixture gets its own engine back to remove the volumes.
+    with contextlib.closing(Engine.connect(NAME)) as engine, monkeypatch.context() as patch:
+        patch.setattr(project, "engine", engine)
         assert "ssh://root@pico-engine" in str(engine.address)
         assert project.build(console) == ALL
         assert result(project.images) == golden
