@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import synthetic_results
+from tests.support import synthetic_results, workers
 from tests.support.synthetic_results import Keep
 
 #: An engine is started once for all folders that use it.
@@ -50,55 +50,20 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-#: Fixtures that are expensive to make, and whose they are: all their users run in one worker.
-SHARED = {"engine_process": "", "board": "board/", "images": "emulator/"}
-#: Groups that take minutes, the longest first. Where the cache is empty, test_arm.py compiles
-#: TensorFlow Lite for ten minutes: what does not need it follows at once, what needs it later.
-FIRST = (
-    "compile/test_arm.py",
-    "engine_process",
-    "models/test_conversion.py",
-    "compile/test_uclibc.py",
-    "board",
-    "tasks/test_tasks.py",
-    "images",
-    "image/test_build_faults.py",
-    "emulator/test_try.py",
-    "test_benchmarks.py",
-    "results/test_page.py",
-    "results/test_report.py",
-    "emulator/test_power_cut.py",
-    "emulator/test_host_kills.py",
-    "compile/test_reproducible.py",
-)
-
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the long proofs unless PICO_PROOFS=1; put together what one worker runs."""
+    """Deselect the long proofs unless PICO_PROOFS=1; in a worker, put long groups first."""
     if os.environ.get("PICO_PROOFS") != "1":
         left = [item for item in items if item.path.as_posix().endswith(PROOFS)]
         if left:
             config.hook.pytest_deselected(items=left)
             items[:] = [item for item in items if not item.path.as_posix().endswith(PROOFS)]
-    if hasattr(config, "workerinput"):  # a worker of pytest-xdist
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
-        items.sort(key=_place)
+    if hasattr(config, "workerinput"):
+        items.sort(key=workers.place)
 
 
-def _group(item: pytest.Item) -> str:
-    """The shared fixture that a test uses, or its file."""
-    used = getattr(item, "fixturenames", ())
-    file = item.path.relative_to(item.config.rootpath / "tests").as_posix()
-    shared = (name for name, folder in SHARED.items() if name in used and file.startswith(folder))
-    return next(shared, file)
-
-
-def _place(item: pytest.Item) -> int:
-    """Where the test's group stands in the queue: one that is long and last is waited for."""
-    group = _group(item)
-    return FIRST.index(group) if group in FIRST else len(FIRST)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    return workers.scheduler(config, log)
 
 
 @pytest.fixture

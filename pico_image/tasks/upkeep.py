@@ -43,9 +43,8 @@ def test(context: Context, keyword: str = "", level: str = "full") -> None:
     """Run the test suite."""
     if level not in ("fast", "full", "proofs"):
         raise UserError(f"unknown level {level!r}", hint="allowed: fast, full, proofs")
-    # One worker a core; tests/conftest.py says what stays together and what comes first.
+    # One worker per core; tests/support/workers.py says what stays together and starts first.
     words = [sys.executable, "-m", "pytest", "-n", "auto", "--maxprocesses", "8"]
-    words += ["--dist", "loadgroup", "--no-loadscope-reorder"]
     if keyword:
         words += ["-k", keyword]
     if level == "fast":
