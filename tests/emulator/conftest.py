@@ -9,9 +9,18 @@ import pytest
 
 from pico_image.emulator.bootloader import working_copy
 from pico_image.emulator.qemu import Machine, boot
-from tests.support.emulated import Kit, kit, output
+from tests.support.emulated import Kit, make_kit, output_folder
 
-__all__ = ["kit", "output"]  # fixtures
+
+@pytest.fixture(scope="package")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with output_folder(tmp_path_factory.mktemp("out")) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="package")
+def kit(output: Path) -> Kit:
+    return make_kit()
 
 
 @pytest.fixture(scope="package")

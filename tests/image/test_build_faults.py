@@ -11,7 +11,7 @@ import io
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,19 @@ import pytest
 from pico_image.base import files, project
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from tests.support.emulated import REVISION, Kit, kit, output
+from tests.support.emulated import REVISION, Kit, make_kit, output_folder
 from tests.support.killing import MORE, PROOFS, Child, Moments, chance
 from tests.support.model_cards import model_folder
 
-__all__ = ["chance", "kit", "output"]  # fixtures
+__all__ = ["chance"]  # a fixture
 
 KILLS = 125 if PROOFS else 8
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kit]:
+    with output_folder(tmp_path_factory.mktemp("out")):
+        yield make_kit()
 
 
 def _build_image(parts: tuple[Any, ...], models: dict[str, Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +55,7 @@ class Kit:
         return make_image(self.console, backend, target, models or {}, login=login).folder
 
 
-@pytest.fixture(scope="package")
-def kit(output: Path) -> Kit:
+def make_kit() -> Kit:
     """For a variant without models."""
     console = Console()
     config = configuration.load()
@@ -70,10 +70,9 @@ def kit(output: Path) -> Kit:
     return Kit(console, config, materials, variant)
 
 
-@pytest.fixture(scope="package")
-def output(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An output folder for a package of tests, with one commit and time; no other tests see it."""
-    folder = tmp_path_factory.mktemp("out")
+@contextlib.contextmanager
+def output_folder(folder: Path) -> Iterator[Path]:
+    """Images are built there, with one commit and time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PICO_OUTPUT_DIR", str(folder))
         patch.setenv("SOURCE_DATE_EPOCH", "1767225600")
