@@ -46,6 +46,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def dies_with_us() -> list[str]:
+    """Words before a server's: it must not outlive a killed test run."""
+    return ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+
+
 def write_context(folder: Path, name: str, url: str) -> None:
     """A context as ``docker context create NAME --docker host=URL`` writes it."""
     meta = folder / "contexts/meta" / hashlib.sha256(name.encode()).hexdigest()
@@ -101,11 +106,9 @@ class TestEngine:
             *("--host", self.url, "--host", self.tcp, "--tls=false"),
             *("--iptables=false", "--ip6tables=false", "--bridge", self.bridge),
         ]
-        # The engine must not outlive a killed test run.
-        dies_with_us = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*dies_with_us, *map(str, words)], stdout=log, stderr=log, start_new_session=True
+                [*dies_with_us(), *map(str, words)], stdout=log, stderr=log, start_new_session=True
             )
         give_up = time.monotonic() + START_SECONDS
         while time.monotonic() < give_up:

@@ -16,6 +16,7 @@ import docker
 from tests.support.sdk_stand_in.engine import (
     START_SECONDS,
     answers,
+    dies_with_us,
     free_port,
     gateway,
     processes_of,
@@ -90,8 +91,7 @@ class TestPodman:
         }
 
     def start(self) -> None:
-        dies_with_us = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
-        words = [*dies_with_us, *self._podman(), "system", "service", "--time=0", self.url]
+        words = [*dies_with_us(), *self._podman(), "system", "service", "--time=0", self.url]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 words, env=self._environment(), stdout=log, stderr=log, start_new_session=True

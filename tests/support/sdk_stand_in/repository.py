@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.sdk_stand_in.engine import dies_with_us
+
 FILES = Path(__file__).with_name("files")
 IDENTITY = {
     **{f"GIT_{who}_NAME": "stand-in" for who in ("AUTHOR", "COMMITTER")},
@@ -144,6 +146,7 @@ def _listens(daemon: subprocess.Popen[bytes], address: str, port: int) -> bool:
 def _daemon(base: Path, address: str, port: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [
+            *dies_with_us(),
             *("git", "-c", "safe.directory=*", "daemon", "--export-all", f"--base-path={base}"),
             *(f"--listen={address}", f"--port={port}", "--reuseaddr", str(base)),
         ],
