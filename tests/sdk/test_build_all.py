@@ -24,7 +24,7 @@ from pico_image.image import build
 from pico_image.image.build import Login
 from pico_image.models import convert
 from tests.sdk.conftest import VARIANT, Project, result
-from tests.sdk.test_sdk_faults import interruptible, running, second_engine
+from tests.sdk.test_faults import interruptible, running, second_engine
 from tests.support.sdk_stand_in import engine as engines
 from tests.support.sdk_stand_in.fixtures import BASE, SOON
 

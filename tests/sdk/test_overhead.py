@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import sdk_overhead
-from tests.sdk.test_sdk_faults import second_engine
+from tests.sdk.test_faults import second_engine
 from tests.support.sdk_stand_in import engine as engines
 
 pytestmark = pytest.mark.docker

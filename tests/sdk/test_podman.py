@@ -26,7 +26,7 @@ from pico_image.models import convert
 from pico_image.sdk import backend, requirements, workspace
 from pico_image.sdk.backend import Backend
 from tests.sdk.conftest import Project, make_project, result
-from tests.sdk.test_sdk_faults import (
+from tests.sdk.test_faults import (
     interruptible,
     loses_connections,
     lost_connections,

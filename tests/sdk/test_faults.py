@@ -389,7 +389,7 @@ def test_fetch_goes_on_where_it_was_cut_off(
 def test_fetch_killed_from_outside_is_told_as_that(
     project: Project, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the stages told: test_sdk_kills failed when its blow met the checkout."""
+    """Only the stages told: test_kills failed when its blow met the checkout."""
     project.remove_volumes()
 
     def kill(text: str) -> None:
