@@ -24,19 +24,19 @@ EMULATOR_BYTES = 5 * 10**9
 SDK_BYTES = 15 * 10**9
 
 
-def examine(root: Path = ROOT, *, context: str | None = None, online: bool = True) -> list[Finding]:
+def examine(*, context: str | None = None, online: bool = True) -> list[Finding]:
     """Everything that can be told without building; never raises for what it finds.
 
     ``context`` names the engine to look at; ``online`` False asks no server.
     """
     checks: list[Callable[[], list[Finding]]] = [
         _python,
-        lambda: _programs(root / "requirements"),
+        lambda: _programs(ROOT / "requirements"),
         _space,
         _path_variable,
         _mirrors,
-        lambda: _configuration(root),
-        lambda: _container(root, context, online),
+        _configuration,
+        lambda: _container(context, online),
     ]
     return [finding for check in checks for finding in check()]
 
@@ -121,19 +121,19 @@ def _mirrors() -> list[Finding]:
     ]
 
 
-def _configuration(root: Path) -> list[Finding]:
+def _configuration() -> list[Finding]:
     try:
-        config: Config = load(root)
+        config: Config = load()
     except UserError as error:
         return [Finding("configs/", False, error.message, error.hint or "mend the file")]
     return [Finding("configs/", True, f"{len(config.variants)} variants")]
 
 
-def _container(root: Path, context: str | None, online: bool) -> list[Finding]:
+def _container(context: str | None, online: bool) -> list[Finding]:
     """What images for boards need; the emulator does without."""
     from pico_image.sdk import requirements
 
     config = None
     with contextlib.suppress(UserError):  # configs/ has a finding of its own
-        config = load(root)
+        config = load()
     return requirements.findings(config, context=context, online=online)

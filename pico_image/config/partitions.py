@@ -89,15 +89,14 @@ class PartitionTable:
         """The kernel's number of a partition, counted from 1 (mmcblk1p1)."""
         return self.parts.index(self[name]) + 1
 
-    def node(self, name: str, device: str | None = None) -> str:
+    def node(self, name: str) -> str:
         """The device node of a partition, as in ``/dev/mmcblk1p7``."""
-        base = device or self.device
-        if base is None:
+        if self.device is None:
             raise UserError(
                 f"cannot name the device node of partition {name!r}: the layout names no device",
                 hint="put the device before the layout, as in mmcblk1:32K(env),...",
             )
-        return f"/dev/{base}p{self.number(name)}"
+        return f"/dev/{self.device}p{self.number(name)}"
 
     def with_device(self, device: str) -> PartitionTable:
         return replace(self, device=device)

@@ -129,19 +129,19 @@ class Machine:
         echoed = re.compile(rf"^.*echo {end[:-1]}''-\$\?\n", re.MULTILINE)
         return int(match[1]), echoed.sub("", text).lstrip("\n")
 
-    def wait_for_shell(self, timeout: float = BOOT_SECONDS) -> None:
+    def wait_for_shell(self) -> None:
         """Wait for the console's first prompt."""
-        self.wait_for(r"root@[\w.-]+:\S*# ?", timeout, what="a shell on the console")
+        self.wait_for(r"root@[\w.-]+:\S*# ?", BOOT_SECONDS, what="a shell on the console")
 
-    def poweroff(self, timeout: float = POWEROFF_SECONDS) -> None:
+    def poweroff(self) -> None:
         """Shut down through the console's shell. Raises MachineEnded when that does not work."""
         self.send("poweroff")
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + POWEROFF_SECONDS
         while self.running and time.monotonic() < deadline:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._child.wait(0.1)
         if self.running:
-            raise self._ended("its power-off", f"it still runs after {timeout:.0f} s")
+            raise self._ended("its power-off", f"it still runs after {POWEROFF_SECONDS:.0f} s")
         self._reader.join(5)
         if POWERED_OFF not in self.transcript():
             raise self._ended("its power-off", "it ended without one")
@@ -213,7 +213,6 @@ def boot(
     *,
     append: str = "",
     forward: Sequence[tuple[int, int]] = (),
-    log: Path | None = None,
 ) -> Iterator[Machine]:
     """Power on a machine with ``card`` (a working copy: it is written to) in its slot.
 
@@ -221,9 +220,8 @@ def boot(
     pairs reachable on the loopback address (the machine itself reaches nothing); without it
     there is no network. The end of the block ends QEMU if it still runs.
     """
-    if log is None:
-        folder = output_dir() / "emulator" / "logs"
-        log = folder / f"console-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    name = f"console-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    log = output_dir() / "emulator" / "logs" / name
     log.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder("pico-boot-") as place:
         loaded = load(console, card, place)
