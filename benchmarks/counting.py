@@ -81,6 +81,7 @@ def count(
             command,
             sysroot=sysroot,
             qemu_options=["-plugin", f"{plugin_file},out={out}", *options],
+            inherit=False,  # the C library reads every variable before main: 3,500 instructions
             timeout=900,
         )
         if result.returncode != 0 or not out.is_file():
@@ -101,14 +102,16 @@ def count_once(
     sysroot: Path | None = None,
     options: Sequence[str] = (),
 ) -> Counted:
-    """``count``, kept in the cache: the same program on the same files has the same count.
+    """``count``, kept in the cache: the same command on the same files has the same count.
 
-    For programs that write no files. ``sysroot`` is a folder in the cache, named by its content.
+    For programs that write no files. Paths count, too: the program reads their letters.
+    ``sysroot`` is a folder in the cache, named by its content.
     """
     words = [Path(word) for word in command]
     emulator = subprocess.check_output([arm.qemu() or "qemu-arm", "--version"], text=True)
     inputs = {
-        "words": [sha256_file(word) if word.is_file() else str(word) for word in words],
+        "words": [str(word) for word in words],
+        "files": [sha256_file(word) for word in words if word.is_file()],
         "options": [str(sysroot), *options],
         "counter": sha256_file(plugin_file),
         "emulator": emulator,

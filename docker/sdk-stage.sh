@@ -56,11 +56,13 @@ make_board() {
 # copy of the SDK, so the script can be replaced.
 keep_mirror() {
     local probe=$sdk/sysdrv/tools/board/mirror_select/buildroot_mirror_select.sh
-    if [ -e "$probe" ] && ! grep -q pico-image "$probe"; then
-        rm -f "$probe"
+    if [ -d "${probe%/*}" ] && ! grep -qs pico-image "$probe"; then
+        # By a rename, and also where it is missing: a container that was killed between the removal
+        # and the new file left an SDK whose rootfs stage failed from then on.
         printf '#!/bin/sh\n# Put here by pico-image: keeps the sites that the defconfig names.\nexit 0\n' \
-            >"$probe"
-        chmod 0755 "$probe"
+            >"$probe.new"
+        chmod 0755 "$probe.new"
+        mv -f "$probe.new" "$probe"
     fi
 }
 

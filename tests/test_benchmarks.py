@@ -46,7 +46,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "loop"
 
 
-def test_counts_are_exact_and_repeatable(loop: Path) -> None:
+def test_counts_are_exact_and_repeatable(loop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plugin = counting.plugin(Console())
 
     def total(rounds: int) -> int:
@@ -55,6 +55,8 @@ def test_counts_are_exact_and_repeatable(loop: Path) -> None:
     assert total(2_001_000) - total(1_001_000) == 4 * 1_000_000
     assert total(12_345) == total(12_345)
     counted = counting.count(plugin, [loop, "5000"])
+    monkeypatch.setenv("OF_ANOTHER_CALLER", "x" * 999)
+    assert counting.count(plugin, [loop, "5000"]) == counted
     assert sum(instructions for _, instructions in counted.blocks) == counted.total
     for _ in range(2):
         assert counting.count_once(plugin, [loop, "5000"]) == counted

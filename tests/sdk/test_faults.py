@@ -415,6 +415,16 @@ def test_checkout_that_was_cut_off_is_made_whole(
     assert result(built_project.images) == golden
 
 
+def test_script_that_a_killed_container_removed_is_written_again(
+    built_project: Project, console: Console, golden: dict[str, bytes]
+) -> None:
+    """A container that was killed while it replaced the script left none."""
+    probe = "/build/sdk/sysdrv/tools/board/mirror_select/buildroot_mirror_select.sh"
+    built_project.shell(console, f"rm {probe}")
+    assert built_project.build(console, from_stage="rootfs") == ["rootfs", "firmware"]
+    assert result(built_project.images) == golden
+
+
 def test_state_that_cannot_be_read(
     built_project: Project, console: Console, golden: dict[str, bytes]
 ) -> None:

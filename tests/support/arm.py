@@ -38,6 +38,7 @@ def run_arm(
     sysroot: Path | None = None,
     qemu_options: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
+    inherit: bool = True,
     cwd: Path | None = None,
     timeout: float = 1500,
     input: str | None = None,
@@ -47,7 +48,8 @@ def run_arm(
     ``cpu_part`` is the part number that the program finds in ``/proc/cpuinfo`` (0xc07 =
     Cortex-A7); with None the file cannot be read, the CPU is not recognised and XNNPACK
     refuses to start, as it does where /proc is not mounted. ``sysroot`` holds the shared
-    libraries of a dynamic program; static ones need none. ``env`` is added to the environment.
+    libraries of a dynamic program; static ones need none. ``env`` is added to the environment,
+    which is that of this process unless ``inherit`` is False.
     A negative return code is a signal, as everywhere in subprocess: QEMU dies of the signal
     that its program died of.
     """
@@ -68,7 +70,7 @@ def run_arm(
             cpuinfo.write_text(CPUINFO.format(cpu_part=cpu_part))
         return subprocess.run(
             [emulator, "-cpu", "cortex-a7", "-L", str(root), *qemu_options, *map(str, command)],
-            env={**os.environ, **(env or {})},
+            env={**(os.environ if inherit else {}), **(env or {})},
             cwd=cwd,
             timeout=timeout,
             input=input,
