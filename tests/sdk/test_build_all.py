@@ -140,8 +140,9 @@ def test_interrupted_matrix_stops_on_both_engines(
             give_up = time.monotonic() + 600
             while time.monotonic() < give_up and not moments:
                 hanging: list[str] = []
-                # A container may end between the listing and the question.
-                with contextlib.suppress(docker.errors.NotFound):
+                # A container may end between the listing and the question: then it is gone (404)
+                # or the engine is about to remove it (409).
+                with contextlib.suppress(docker.errors.APIError):
                     hanging = [
                         str(container.name)
                         for engine in both_engines

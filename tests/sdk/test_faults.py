@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import docker.errors
 import pytest
 
 from pico_image.base.console import Console
@@ -173,8 +174,12 @@ def test_killed_client(built_project: Project, console: Console, golden: dict[st
 
 
 def _container_log(project: Project) -> str:
-    container = project.engine.client.containers.get(f"{project.volume}-run")
-    return bytes(container.logs()).decode()
+    with contextlib.suppress(
+        docker.errors.APIError
+    ):  # the container of an earlier step, just ended
+        container = project.engine.client.containers.get(f"{project.volume}-run")
+        return bytes(container.logs()).decode()
+    return ""
 
 
 def _until(condition: Callable[[], bool], seconds: float = 600) -> None:
