@@ -124,6 +124,15 @@ def _follow(
         finally:
             chunks.put(None)
 
+    def ended() -> bool:
+        try:
+            state = engine.watch.api.inspect_container(str(container.id))["State"]["Status"]
+        except docker.errors.NotFound:
+            return True
+        except (docker.errors.DockerException, requests.RequestException):
+            return False  # a lost engine is the pings' business
+        return state in ("exited", "stopped", "dead")
+
     def missed(received: int, last: bytes) -> bytes:
         container.wait(timeout=ANSWER_SECONDS)
         if last.endswith(container.logs(tail=1)):
@@ -134,7 +143,7 @@ def _follow(
     reader = threading.Thread(target=read, name=f"output of {what}", daemon=True)
     reader.start()
     try:
-        for line in _lines(engine, console, chunks, missed):
+        for line in _lines(engine, console, chunks, ended, missed):
             console.log(line)
             if on_line is not None:
                 on_line(line)
@@ -149,27 +158,38 @@ def _lines(
     engine: Engine,
     console: Console,
     chunks: queue.SimpleQueue[bytes | None],
+    ended: Callable[[], bool],
     missed: Callable[[int, bytes], bytes],
 ) -> Iterator[str]:
     """Whole lines out of chunks, until None; raises when cancelled or the engine is lost.
+
+    A stream that is quiet although its container has ``ended`` counts as ended, too: Podman looks
+    whether the container runs and then waits for the event of its end, and never closes the stream
+    of a program that ends in between (a run of one hour was seen to wait for it).
 
     ``missed`` returns the rest of the output, from the number of bytes received and the last of
     them: an engine under load was seen to close the stream before the program's last line.
     """
     rest, recent, received = b"", b"", 0
     heard = time.monotonic()
+    over = False
     while True:
         if console.cancelled.is_set():
             raise KeyboardInterrupt
         try:
             chunk = chunks.get(timeout=0.2)
         except queue.Empty:
-            if time.monotonic() - heard > QUIET_SECONDS:
-                _ping(engine)
+            if time.monotonic() - heard <= QUIET_SECONDS:
+                continue
+            _ping(engine)
+            if not over:
+                over = ended()
                 heard = time.monotonic()
-            continue
+                continue
+            console.log("the engine keeps the output of a container open that has ended")
+            chunk = None
         heard = time.monotonic()
-        ended = chunk is None
+        last = chunk is None
         chunk = missed(received, recent) if chunk is None else chunk
         received += len(chunk)
         recent = (recent + chunk)[-LAST_LINE_BYTES:]
@@ -177,7 +197,7 @@ def _lines(
         for raw in lines:
             # A progress bar redraws its line with carriage returns; keep the last state.
             yield raw.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace")
-        if ended:
+        if last:
             if rest:
                 yield rest.decode(errors="replace")
             return

@@ -212,6 +212,42 @@ def test_a_stream_that_ends_too_early_loses_nothing(
     assert lines == ["one", "two", "end"]
 
 
+@pytest.mark.docker
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_a_stream_that_never_ends_ends_with_its_container(
+    engine: Engine, console: Console, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    """Podman 4.3 never closes it when the program ends just as the stream is opened."""
+    plain = ApiContainer.logs
+    closed = threading.Event()
+
+    def endless(container: ApiContainer, **options: Any) -> Any:
+        if not options.get("follow"):
+            return plain(container, **options)
+        return Endless(list(plain(container, **options))[:kept], closed)
+
+    monkeypatch.setattr(ApiContainer, "logs", endless)
+    script = "echo one; sleep 0.5; echo two; sleep 0.5; echo three; sleep 0.5; printf end"
+    lines = run.output_of(engine, console, Container(BASE, ["bash", "-c", script]), what="try")
+    assert lines == ["one", "two", "three", "end"]
+    assert closed.is_set()
+
+
+class Endless:
+    """A followed stream that gives its chunks and then nothing until it is closed."""
+
+    def __init__(self, chunks: list[bytes], closed: threading.Event) -> None:
+        self._chunks = chunks
+        self._closed = closed
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._chunks
+        self._closed.wait()
+
+    def close(self) -> None:
+        self._closed.set()
+
+
 class Cut(list[bytes]):
     """A followed stream that ends."""
 
