@@ -310,7 +310,7 @@ def make(console: Console, folder: Path, image: Path, volume: Volume, epoch: int
             f"{label} needs about {megabytes(content_size)} and its partition has"
             f" {megabytes(volume.slot_size)}",
             hint=f"take models or programs out of the variant, or give {label} a larger slot "
-            "in its partition string (configs/boards.yml, or `partitions:` in the variant)",
+            "in its partition string (configs/boards/, or `partitions:` in the variant)",
         )
     size = content_size if volume.shrink else volume.slot_size
     # Growing adds groups with as many inodes as the first ones.

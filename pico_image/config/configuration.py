@@ -54,7 +54,7 @@ class Config:
         return _pick(self.variants, name, "variant", "invoke variants lists them")
 
     def board(self, name: str) -> Board:
-        return _pick(self.boards, name, "board", "see configs/boards.yml")
+        return _pick(self.boards, name, "board", "see configs/boards/")
 
     def model(self, name: str) -> ModelSpec:
         return _pick(self.models, name, "model", "see configs/models/")
@@ -104,8 +104,8 @@ def load(root: Path = ROOT) -> Config:
     """
     folder = root / "configs"
     origins: dict[str, dict[str, Origin]] = {}
-    boards = _table(folder / "boards.yml", "boards", Board, "board", root, origins)
-    sources = _table(folder / "sources.yml", "sources", Source, "source", root, origins)
+    sources = _sources(folder / "sources.yml", root, origins)
+    boards, _ = _folder(folder / "boards", Board, "board", root, origins)
     models, _ = _folder(folder / "models", ModelSpec, "model", root, origins)
     variants, documents = _folder(folder / "variants", Variant, "variant", root, origins)
     for name, variant in variants.items():
@@ -148,24 +148,18 @@ def _check_name(document: Document) -> None:
         )
 
 
-def _table(
-    path: Path,
-    key: str,
-    model: type[_M],
-    kind: str,
-    root: Path,
-    origins: dict[str, dict[str, Origin]],
-) -> dict[str, _M]:
+def _sources(path: Path, root: Path, origins: dict[str, dict[str, Origin]]) -> dict[str, Source]:
     document = read_yaml(path)
+    key = "sources"
     entries = document.data.get(key)
     if not isinstance(entries, dict) or set(document.data) != {key}:
         raise ConfigError(path, 1, f"expected one mapping called {key!r} and nothing else")
-    table: dict[str, _M] = {}
+    table: dict[str, Source] = {}
     for name, entry in entries.items():
         if not isinstance(entry, dict):
             raise ConfigError(path, document.line((key, name)), f"{name!r} is not a mapping")
-        table[str(name)] = _validate(model, {"name": name, **entry}, document, (key, name))
-        origins[f"{kind} {name}"] = {
+        table[str(name)] = _validate(Source, {"name": name, **entry}, document, (key, name))
+        origins[f"source {name}"] = {
             str(field): Origin(_relative(path, root), document.line((key, name, field)))
             for field in entry
         }
@@ -204,7 +198,7 @@ def _folder(
 
 
 def _chain(name: str, documents: dict[str, Document]) -> list[Document]:
-    """The file of a variant or model and those it extends, nearest first."""
+    """A file of a folder and those that it extends, nearest first."""
     chain: list[Document] = []
     seen: list[str] = []
     current: str | None = name

@@ -60,10 +60,11 @@ def test_flatten_names_the_origin_of_each_value() -> None:
     flat = configuration.load().flatten("luckfox-pico-mini")
     value, origin = flat["board.soc"]
     assert value == "rv1103"
-    assert origin.file == "configs/boards.yml"
+    assert origin.file == "configs/boards/_rv1103.yml"
     assert origin.line is not None
-    line = (ROOT / "configs/boards.yml").read_text(encoding="utf-8").splitlines()[origin.line - 1]
+    line = (ROOT / origin.file).read_text(encoding="utf-8").splitlines()[origin.line - 1]
     assert "soc: rv1103" in line
+    assert flat["board.kernel_dts"][1].file == "configs/boards/luckfox-pico-mini.yml"
     inherited = flat["packages"][1]
     assert inherited.file == "configs/variants/_bench.yml"
     assert str(flat["camera"][1]) == "default"
@@ -89,9 +90,11 @@ def test_unknown_variant_suggests_the_near_one() -> None:
         ("variants/emulator.yml", "bench_at_boot: true", "bench_at_boot: 7", "bench_at_boot", None),
         ("variants/emulator.yml", "hostname:", "host_name:", "unknown key", "hostname"),
         ("variants/luckfox-pico.yml", "extends: _bench", "extends: _bensh", "extends", "_bench"),
-        ("boards.yml", "soc: rv1103", "soc: rv1126", "rv1126", None),
-        ("boards.yml", "usable_mib: 57", "usable_mib: -1", "greater than 0", None),
-        ("boards.yml", "title: Luckfox Pico\n", "title: X\n    title: Y\n", "duplicate key", None),
+        ("boards/_rv1103.yml", "soc: rv1103", "soc: rv1126", "rv1126", None),
+        ("boards/emulator.yml", "usable_mib: 44", "usable_mib: -1", "greater than 0", None),
+        ("boards/emulator.yml", "cma_mib: 0", "cma: 0", "unknown key 'cma'", "cma_mib"),
+        ("boards/luckfox-pico.yml", "title: L", "title: X\ntitle: L", "duplicate key", None),
+        ("boards/luckfox-pico.yml", "_rv1103", "_rv1104", "unknown '_rv1104'", "_rv1103"),
         ("sources.yml", "licence: GPL", "license: GPL", "unknown key 'license'", "licence"),
     ],
 )
@@ -111,8 +114,22 @@ def test_a_fault_names_file_line_value_and_what_is_allowed(
 
 
 def test_a_board_of_the_sdk_must_name_its_device_tree(tree: Path) -> None:
-    edit(tree / "configs/boards.yml", "    kernel_dts: rv1103g-luckfox-pico.dts\n", "")
-    assert "kernel_dts" in load_error(tree).message
+    path = tree / "configs/boards/luckfox-pico.yml"
+    edit(path, "kernel_dts: rv1103g-luckfox-pico.dts\n", "")
+    error = load_error(tree)
+    assert error.path == path
+    assert "kernel_dts" in error.message
+
+
+def test_a_board_of_the_users_own_is_one_file(tree: Path) -> None:
+    board = tree / "configs/boards/mine.yml"
+    board.write_text("---\nextends: luckfox-pico-mini\ntitle: Mine\nusable_mib: 58\n")
+    variant = tree / "configs/variants/mine.yml"
+    variant.write_text("---\nextends: _minimal\ntitle: Mine\nboard: mine\n")
+    flat = configuration.load(tree).flatten("mine")
+    assert str(flat["board.usable_mib"][1]) == "configs/boards/mine.yml:4"
+    assert flat["board.name"][0] == "mine"
+    assert flat["board.partitions"][1].file == "configs/boards/_sd-card.yml"
 
 
 @pytest.mark.parametrize(

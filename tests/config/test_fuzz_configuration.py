@@ -24,7 +24,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = root / "configs/sources.yml"
     text = sources.read_text()
     sources.write_text(text[: text.index("\n  xnnpack:") + 1])
-    for path in (root / "configs/variants").glob("*-p*.yml"):
+    for path in (root / "configs").glob("*/luckfox-*.yml"):
         path.unlink()
     for name in ("mobilenet-v2", "mobilenet-v2-random", "dense-control"):
         (root / f"configs/models/{name}.yml").unlink()
@@ -53,7 +53,10 @@ VALUES = st.sampled_from(
     ]
 )
 FILES = st.sampled_from(
-    ["boards.yml", "sources.yml", "models/efficientnet-lite0.yml", "variants/emulator.yml"]
+    [
+        *("boards/emulator.yml", "sources.yml"),
+        *("models/efficientnet-lite0.yml", "variants/emulator.yml"),
+    ]
 )
 
 

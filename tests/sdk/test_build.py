@@ -130,15 +130,15 @@ def test_each_change_redoes_what_it_must(built_project: Project, console: Consol
     assert stages == ["rootfs", "firmware"]
 
     update = (project.images / "update.img").read_bytes()
-    project.edit("configs/boards.yml", "32M(boot),512M(oem)", "32M(boot),300M(oem)")
+    project.edit("configs/boards/_sd-card.yml", "32M(boot),512M(oem)", "32M(boot),300M(oem)")
     project.edit("configs/variants/_bench.yml", "cma_mib: 10", "cma_mib: 12")
     build()
     assert stages == []
     env = read_env((project.images / "env.img").read_bytes())
-    # The first board of the file was edited; this variant's is another.
-    assert "512M(oem)" in env["blkdevparts"] and env["sys_bootargs"].endswith("=12M")
+    assert "300M(oem)" in env["blkdevparts"] and env["sys_bootargs"].endswith("=12M")
     assert not (project.images / "update.img").exists()
     project.edit("configs/variants/_bench.yml", "cma_mib: 12", "cma_mib: 10")
+    project.edit("configs/boards/_sd-card.yml", "32M(boot),300M(oem)", "32M(boot),512M(oem)")
     build()
     assert (project.images / "update.img").read_bytes() == update
 
@@ -168,10 +168,8 @@ def test_each_change_redoes_what_it_must(built_project: Project, console: Consol
     assert "neon-runner" in again
     assert not again & {"busybox", "openssh", "npu-models", "npu-module"}
 
-    text = (project.root / "configs/boards.yml").read_text()
-    (project.root / "configs/boards.yml").write_text(
-        text.replace("rv1103g-luckfox-pico-mini.dts", "mine.dts")
-    )
+    board = "configs/boards/luckfox-pico-mini.yml"
+    project.edit(board, "rv1103g-luckfox-pico-mini.dts", "mine.dts")
     assert built(console, build) == set()
     assert stages == ["kernel", "rootfs", "firmware"]
     assert (project.images / "boot.img").read_text().endswith("mine.dts\n")

@@ -118,7 +118,7 @@ def test_variants_lists_boards_and_backends() -> None:
 def test_show_config_prints_origins() -> None:
     done = invoke("show-config", "--variant", "luckfox-pico-mini")
     assert done.returncode == 0
-    assert "board.soc = rv1103   [configs/boards.yml:" in done.stdout
+    assert "board.soc = rv1103   [configs/boards/_rv1103.yml:" in done.stdout
     data = json.loads(invoke("show-config", "--variant", "emulator", "--json").stdout)
     assert data["board.usable_mib"]["value"] == 44
 
