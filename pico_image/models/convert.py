@@ -28,7 +28,7 @@ OLDEST_DRIVER = "0.2.1"
 CARRIED = (
     *papers.FILES.values(),
     papers.SIDECAR,
-    "golden",
+    papers.GOLDEN,
     "images",
     "labels.txt",
     "model.json",
@@ -214,8 +214,8 @@ def _assemble(
         shutil.copytree(stages.shown / "images", folder / "images")
         if stages.rknn is not None and stages.golden is not None:
             shutil.copyfile(stages.rknn / papers.FILES["npu"], folder / papers.FILES["npu"])
-            shutil.copytree(stages.golden / "golden", folder / "golden")
-            papers.write_sidecar(spec, stages.rknn, stages.golden, folder)
+            papers.write_golden(spec, stages.golden, folder)
+            papers.write_sidecar(spec, stages.rknn, folder)
             rknn_file.refuse_unfit(
                 rknn_file.read(folder / papers.FILES["npu"]), runtime=versions[RUNTIME]
             )

@@ -1,22 +1,21 @@
-"""The papers of a converted model: its card, and the sidecar of the ``.rknn``.
+"""The papers of a converted model: its card, the sidecar of the ``.rknn``, its golden vectors.
 
 ``model.json`` is read by the board's programs and for the papers of an image. ``model.rknn.json``
 holds what an NPU simulator needs beyond the public trailer of the ``.rknn``:
 
     {"schema": 1, "model": NAME, "platform": "rv1103", "toolkit": "2.3.2",
      "rknn_sha256": ..., "payload_sha256": ..., "labels_sha256": ...,
-     "tolerance_steps": 8,
      "input":  {"name", "shape": [1, 3, H, W], "type": "int8", "scale", "zero_point",
                 "layout": "NCHW", "mean": [3], "std": [3]},
-     "output": {"name", "shape": [1, classes], "type": "int8", "scale", "zero_point"},
-     "golden": [{"name", "input": "golden/NAME.u8", "output": "golden/NAME.i8", "top1",
-                 "lead_steps"}]}
+     "output": {"name", "shape": [1, classes], "type": "int8", "scale", "zero_point"}}
 
 Scales and zero points are the toolkit's own (``quantization.cfg`` of hybrid step 1), the ones
 that ``rknn_query`` reports on a board: real = (q - zero_point) * scale. The input's belong to
-(pixel - mean) / std. A golden input is H * W * 3 raw uint8, NHWC, RGB; its output is ``classes``
-raw int8, the simulator's answer before dequantisation. TFLite's int8 weights are symmetric, the
-toolkit's are not, so an int8 TFLite model agrees with them not bit for bit but within
+(pixel - mean) / std.
+
+``golden/golden.json`` lists the inputs beside it and the toolkit's simulator's answers to them, for
+``npu-runner --verify``; docs/models.md describes it. TFLite's int8 weights are symmetric, the
+toolkit's are not, so an int8 TFLite model agrees with the answers not bit for bit but within
 ``tolerance_steps`` of the output (4 measured on EfficientNet-Lite0), a cosine >= 0.99, and in the
 first class wherever the golden answer leads by more than twice that; ``lead_steps`` of each golden
 vector says by how much it does.
@@ -25,8 +24,10 @@ vector says by how much it does.
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -45,6 +46,9 @@ TOLERANCE_STEPS = 8
 Kind = Literal["fp32", "int8", "npu"]
 FILES: dict[Kind, str] = {"fp32": "fp32.tflite", "int8": "int8.tflite", "npu": "model.rknn"}
 SIDECAR = "model.rknn.json"
+#: The folder of the golden vectors, and the file in it that lists them: app/npu/golden.c reads it.
+GOLDEN, GOLDEN_LIST = "golden", "golden.json"
+GOLDEN_SCHEMA = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,14 +179,13 @@ def _origin(model: Model) -> str:
     return model.source or "seeded random weights"
 
 
-def write_sidecar(model: Model, rknn: Path, golden: Path, folder: Path) -> None:
+def write_sidecar(model: Model, rknn: Path, folder: Path) -> None:
     """Write ``model.rknn.json`` beside the files that lie in ``folder``.
 
-    ``rknn`` and ``golden`` are the folders of those stages.
+    ``rknn`` is the folder of that stage.
     """
     facts = rknn_file.read(folder / FILES["npu"])
     quantities = read_json(RknnScores, rknn / "rknn.json").quantities
-    vectors: list[GoldenVector] = read_json(Golden, golden / "golden.json").golden
     write(
         folder / SIDECAR,
         {
@@ -193,7 +196,6 @@ def write_sidecar(model: Model, rknn: Path, golden: Path, folder: Path) -> None:
             "rknn_sha256": sha256_file(facts.path),
             "payload_sha256": facts.payload_sha256,
             "labels_sha256": sha256_file(folder / "labels.txt"),
-            "tolerance_steps": TOLERANCE_STEPS,
             "input": {
                 **_tensor(facts.tensors("input")[0], quantities.input),
                 "layout": "NCHW",
@@ -201,7 +203,42 @@ def write_sidecar(model: Model, rknn: Path, golden: Path, folder: Path) -> None:
                 "std": model.input.std,
             },
             "output": _tensor(facts.tensors("output")[0], quantities.output),
-            "golden": [vars(vector) for vector in vectors],
+        },
+    )
+
+
+def write_golden(model: Model, golden: Path, folder: Path) -> None:
+    """Copy the vectors of the stage ``golden`` to ``folder/golden`` and list them there.
+
+    ``folder`` has the ``.rknn`` that they belong to.
+    """
+    shutil.copytree(golden / "golden", folder / GOLDEN)
+    vectors = [
+        replace(
+            vector,
+            input=PurePosixPath(vector.input).name,
+            output=PurePosixPath(vector.output).name,
+        )
+        for vector in read_json(Golden, golden / "golden.json").golden
+    ]
+    write_golden_list(model.name, vectors, folder / FILES["npu"], folder / GOLDEN)
+
+
+def write_golden_list(name: str, vectors: Sequence[GoldenVector], rknn: Path, folder: Path) -> None:
+    """Write ``golden.json`` for the vectors of the model ``rknn`` whose files lie in ``folder``."""
+    facts = rknn_file.read(rknn)
+    write(
+        folder / GOLDEN_LIST,
+        {
+            "schema": GOLDEN_SCHEMA,
+            "model": name,
+            "model_sha256": sha256_file(rknn),
+            "platform": facts.platforms[0],
+            "toolkit": facts.toolkit,
+            "input_shape": facts.tensors("input")[0].shape,
+            "output_shape": facts.tensors("output")[0].shape,
+            "tolerance_steps": TOLERANCE_STEPS,
+            "vectors": [vars(vector) for vector in vectors],
         },
     )
 

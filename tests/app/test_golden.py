@@ -31,17 +31,19 @@ def model() -> Path:
 
 def test_golden_vectors(arm: Path, model: Path) -> None:
     sidecar = json.loads((model / "model.rknn.json").read_text())
-    images = [word for entry in sidecar["golden"] for word in ("--image", model / entry["input"])]
+    folder = model / "golden"
+    vectors = json.loads((folder / "golden.json").read_text())["vectors"]
+    images = [word for entry in vectors for word in ("--image", folder / entry["input"])]
     done = run_arm(
         [arm / "npu/npu-runner", "--model", model / "model.rknn", *images, *FEW, "--logits"]
     )
     assert done.returncode == 0, done.stderr
     pictures = validated(done.stdout)["pictures"]
-    assert len(pictures) == len(sidecar["golden"]) >= 3
+    assert len(pictures) == len(vectors) >= 3
     scale, zero = sidecar["output"]["scale"], sidecar["output"]["zero_point"]
-    for picture, entry in zip(pictures, sidecar["golden"], strict=True):
+    for picture, entry in zip(pictures, vectors, strict=True):
         assert picture["format"] == "RGB"
-        codes = np.frombuffer((model / entry["output"]).read_bytes(), np.int8).astype(float)
+        codes = np.frombuffer((folder / entry["output"]).read_bytes(), np.int8).astype(float)
         golden, ours = (codes - zero) * scale, np.array(picture["logits"])
         cosine = golden @ ours / np.sqrt((golden @ golden) * (ours @ ours))
         assert cosine >= 0.99, (entry["name"], cosine)

@@ -110,7 +110,17 @@ def test_the_sidecar_belongs_to_the_file(model: Path) -> None:
     assert sidecar["input"]["scale"] == 1 / 128
     assert sidecar["input"]["zero_point"] == -1
     assert 0.01 < sidecar["output"]["scale"] < 0.2
-    assert len(sidecar["golden"]) >= 5
+    golden = json.loads((model / "golden/golden.json").read_text(encoding="utf-8"))
+    assert golden["model_sha256"] == sidecar["rknn_sha256"]
+    assert (golden["platform"], golden["toolkit"]) == (sidecar["platform"], sidecar["toolkit"])
+    assert golden["input_shape"] == sidecar["input"]["shape"] == [1, 3, 224, 224]
+    assert golden["output_shape"] == sidecar["output"]["shape"] == [1, 1000]
+    assert len(golden["vectors"]) >= 5
+    listed = {entry[key] for entry in golden["vectors"] for key in ("input", "output")}
+    there = {path.name: path.stat().st_size for path in (model / "golden").iterdir()}
+    assert listed == set(there) - {"golden.json"}
+    for entry in golden["vectors"]:
+        assert there[entry["input"]] == 3 * 224 * 224 and there[entry["output"]] == 1000
 
 
 def test_golden_vectors_agree_with_the_int8_model(model: Path, inside: Inside) -> None:

@@ -133,13 +133,12 @@ def test_titles_labels_and_pictures_convert_nothing(
         assert [row["image"] for row in scores["photographs"]][-1] == "mine"
         assert scores["photographs"][-1]["right"]
     assert (folder / "images" / "espresso.png").is_file()
-    sidecar = json.loads((folder / "model.rknn.json").read_text(encoding="utf-8"))
-    names = [entry["name"] for entry in sidecar["golden"]]
-    assert "005-mine" in names and len(names) == 9
-    golden = next(entry for entry in sidecar["golden"] if entry["name"] == "005-mine")
-    assert golden["top1"] == 967
-    for entry in sidecar["golden"]:
-        assert (folder / entry["input"]).is_file() and (folder / entry["output"]).is_file()
+    listed = json.loads((folder / "golden/golden.json").read_text(encoding="utf-8"))
+    vectors = {entry["name"]: entry for entry in listed["vectors"]}
+    assert len(vectors) == 9 and vectors["005-mine"]["top1"] == 967
+    for entry in vectors.values():
+        for key in ("input", "output"):
+            assert (folder / "golden" / entry[key]).is_file()
     assert files(folder) == files(model)
 
 

@@ -109,9 +109,11 @@ def test_an_onnx_classifier_from_file_to_board(
     seen = json.loads((folder / "model.rknn.json").read_text(encoding="utf-8"))
     assert seen["payload_sha256"] != told["payload_sha256"]
     assert seen["output"]["scale"] != told["output"]["scale"]
-    assert len(seen["golden"]) == len(told["golden"]) == 4
-    for entry in seen["golden"]:
-        answer = (folder / entry["output"]).read_bytes()
+    golden = json.loads((folder / "golden/golden.json").read_text(encoding="utf-8"))
+    assert golden["model_sha256"] == seen["rknn_sha256"]
+    assert len(golden["vectors"]) == 4
+    for entry in golden["vectors"]:
+        answer = (folder / "golden" / entry["output"]).read_bytes()
         steps = [byte - 256 if byte > 127 else byte for byte in answer]
         assert steps.index(max(steps)) == entry["top1"]
     short = tmp_path / "short.txt"

@@ -256,23 +256,25 @@ def golden(folder: str) -> list[dict[str, float]]:
 
     base = Path(folder)
     sidecar = json.loads((base / "model.rknn.json").read_text(encoding="utf-8"))
+    listed = json.loads((base / "golden/golden.json").read_text(encoding="utf-8"))
     card = json.loads((base / "model.json").read_text(encoding="utf-8"))
     runner = make_tflite.Runner((base / "int8.tflite").read_bytes())
     size = (card["input"]["height"], card["input"]["width"], 3)
     rows = []
-    for entry in sidecar["golden"]:
-        pixels = np.frombuffer((base / entry["input"]).read_bytes(), np.uint8).reshape(size)
-        steps = np.frombuffer((base / entry["output"]).read_bytes(), np.int8).astype(np.float64)
+    for entry in listed["vectors"]:
+        pixels = (base / "golden" / entry["input"]).read_bytes()
+        image = np.frombuffer(pixels, np.uint8).reshape(size)
+        answer = (base / "golden" / entry["output"]).read_bytes()
+        steps = np.frombuffer(answer, np.int8).astype(np.float64)
         real = (steps - sidecar["output"]["zero_point"]) * sidecar["output"]["scale"]
-        ours = runner.run(networks.normalise(pixels[None], rebuild(Input, card["input"])))[
-            0
-        ].astype(np.float64)
+        normal = networks.normalise(image[None], rebuild(Input, card["input"]))
+        ours = runner.run(normal)[0].astype(np.float64)
         scale, zero = sidecar["output"]["scale"], sidecar["output"]["zero_point"]
         off = np.abs(np.clip(np.rint(ours / scale) + zero, -128, 127) - steps).max()
         rows.append(
             {
                 "off": float(off),
-                "allowed": sidecar["tolerance_steps"],
+                "allowed": listed["tolerance_steps"],
                 "lead": entry["lead_steps"],
                 "classes": len(steps),
                 "top1": int(real.argmax()) == entry["top1"],
