@@ -25,7 +25,7 @@ enum {
 };
 
 struct bench_options {
-    const char *models, *output, *json, *only_model, *only_engine, *programs;
+    const char *models, *output, *json, *only_model, *only_engine, *programs, *root;
     bool quick, mlperf_style, keep_governor;
     int rounds;
     int pictures; /* of each model, the first ones; 0: all */

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "board_files.h"
 #include "stop.h"
 
 enum { OUTPUT_LIMIT = 32 << 20 };
@@ -25,7 +26,7 @@ static void run_in_child(char *const *arguments, pid_t parent, const int out[2],
     /* RKNN_LOG_LEVEL makes the vendor's library submit each operator alone and print to stdout. */
     unsetenv("RKNN_LOG_LEVEL");
     /* Out of memory, the kernel must kill the runner first: it was seen to kill a login shell. */
-    int handle = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    int handle = open(pico_board_files[PICO_SELF_OOM].path, O_WRONLY | O_CLOEXEC);
     if (handle >= 0) {
         (void)!write(handle, "1000", 4);
         close(handle);

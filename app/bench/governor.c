@@ -15,19 +15,20 @@
 #include "bench.h"
 #include "system.h"
 
-#define GOVERNOR "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
-
-static bool set_governor(const char *name) {
-    int handle = open(GOVERNOR, O_WRONLY | O_TRUNC | O_CLOEXEC);
+static bool set_governor(const char *root, const char *name) {
+    char path[PATH_MAX];
     size_t length = strlen(name);
 
+    if (!pico_board_path(root, PICO_GOVERNOR, path, sizeof path))
+        return false;
+    int handle = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
     if (handle < 0)
         return false;
     bool written = write(handle, name, length) == (ssize_t)length;
     return close(handle) == 0 && written;
 }
 
-static void wait_and_restore(int pipe_end, const char *name) {
+static void wait_and_restore(int pipe_end, const char *root, const char *name) {
     char nothing;
 
     /* Out of the reach of signals to the terminal's or the connection's processes. */
@@ -35,14 +36,14 @@ static void wait_and_restore(int pipe_end, const char *name) {
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
-    int handle = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    int handle = open(pico_board_files[PICO_SELF_OOM].path, O_WRONLY | O_CLOEXEC);
     if (handle >= 0) {
         (void)!write(handle, "-1000", 5);
         close(handle);
     }
     while (read(pipe_end, &nothing, 1) < 0 && errno == EINTR)
         ;
-    _exit(set_governor(name) ? 0 : 1);
+    _exit(set_governor(root, name) ? 0 : 1);
 }
 
 /* False without memory for a child: the governor is then restored only at an ordinary end. */
@@ -55,7 +56,7 @@ static bool start_guard(struct bench *bench) {
     bench->guard = fork();
     if (bench->guard == 0) {
         close(ends[1]);
-        wait_and_restore(ends[0], bench->governor_before);
+        wait_and_restore(ends[0], bench->options.root, bench->governor_before);
     }
     close(ends[0]);
     bench->guard_pipe = ends[1];
@@ -65,13 +66,15 @@ static bool start_guard(struct bench *bench) {
 }
 
 void bench_governor_raise(struct bench *bench) {
-    if (!pico_read_line(GOVERNOR, bench->governor_before, sizeof bench->governor_before))
+    const char *root = bench->options.root;
+
+    if (!pico_read_line(root, PICO_GOVERNOR, bench->governor_before, sizeof bench->governor_before))
         return; /* a fixed clock */
     strcpy(bench->governor_used, bench->governor_before);
     if (bench->options.keep_governor || strcmp(bench->governor_before, "performance") == 0)
         return;
     bool guarded = start_guard(bench);
-    if (set_governor("performance")) {
+    if (set_governor(root, "performance")) {
         strcpy(bench->governor_used, "performance");
         return;
     }
@@ -93,7 +96,7 @@ void bench_governor_restore(struct bench *bench) {
         bench->guard = 0;
     } else {
         restored = strcmp(bench->governor_used, bench->governor_before) == 0 ||
-                   set_governor(bench->governor_before);
+                   set_governor(bench->options.root, bench->governor_before);
     }
     if (!restored && strcmp(bench->governor_used, bench->governor_before) != 0)
         pico_note(&bench->warnings, "the CPU governor could not be set back to \"%s\"",

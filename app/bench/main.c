@@ -16,7 +16,7 @@
 
 /* The runners are installed beside npu-bench. */
 static void find_programs(struct bench_options *options, char *folder, size_t size) {
-    ssize_t length = readlink("/proc/self/exe", folder, size - 1);
+    ssize_t length = readlink(pico_board_files[PICO_SELF_EXE].path, folder, size - 1);
 
     if (options->programs != NULL)
         return;
@@ -60,7 +60,7 @@ static int measure(struct bench *bench, struct pico_error *error) {
     if ((status = bench_models_find(bench, error)) != PICO_OK ||
         (status = lock_output(bench->options.output, error)) != PICO_OK)
         return status;
-    bench->emulated = pico_is_emulated(why, sizeof why);
+    bench->emulated = pico_is_emulated(bench->options.root, why, sizeof why);
     pico_utc_text(bench->started, sizeof bench->started, false);
     pico_utc_text(bench->name, sizeof bench->name, true);
     fprintf(stderr, "npu-bench %s: %d model%s, %d round%s%s\n", PICO_VERSION, bench->model_count,
@@ -69,10 +69,10 @@ static int measure(struct bench *bench, struct pico_error *error) {
     if ((status = bench_models_verify(bench, error)) != PICO_OK)
         return status;
     bench_governor_raise(bench);
-    bench->system = pico_system_facts();
-    bench->before = pico_system_state();
+    bench->system = pico_system_facts(bench->options.root);
+    bench->before = pico_system_state(bench->options.root);
     status = bench_measure(bench, error);
-    bench->after = pico_system_state();
+    bench->after = pico_system_state(bench->options.root);
     bench_governor_restore(bench);
     return status;
 }

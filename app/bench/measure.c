@@ -59,6 +59,8 @@ static int make_command(struct command *command, const struct bench *bench,
     add(command, "--min-secs", command->numbers[2]);
     add(command, "--max-secs", command->numbers[3]);
     add(command, "--threads", command->numbers[4]);
+    if (options->root[0] != '\0')
+        add(command, "--root", (char *)(uintptr_t)options->root);
     add(command, "--logits", NULL);
     add(command, "--json", (char *)(uintptr_t)"-");
     for (int i = 0; i < model->card.image_count; i++) {
@@ -82,11 +84,11 @@ static void failed(struct bench *bench, const struct bench_model *model,
  * the run, and may kill a shell or this program too (seen in QEMU at 6 and at 8 MB free of 64), or
  * the run reads the card again in every inference. The NPU's weights are in CMA, which npu-runner
  * checks itself. */
-static bool enough_memory(const struct command *command, const struct bench_config *config,
-                          char *why, size_t size) {
+static bool enough_memory(const char *root, const struct command *command,
+                          const struct bench_config *config, char *why, size_t size) {
     enum { BESIDE_KIB = 2048 };
     struct stat program, model;
-    long available = pico_memory_kib("/proc/meminfo", "MemAvailable");
+    long available = pico_memory_kib(root, PICO_MEMINFO, "MemAvailable");
 
     if (available < 0 || stat(command->program, &program) != 0 || stat(command->model, &model) != 0)
         return true; /* the runner reports what is missing */
@@ -112,7 +114,8 @@ static int run_config(struct bench *bench, const struct bench_model *model,
         return pico_fail(error, PICO_FAILED, "not enough memory to start %s", config->program);
     char why[600];
     int status = make_command(command, bench, model, config, error);
-    bool enough = status != PICO_OK || enough_memory(command, config, why, sizeof why);
+    bool enough =
+        status != PICO_OK || enough_memory(bench->options.root, command, config, why, sizeof why);
     if (status == PICO_OK && enough)
         status = child_run(command->words, &output, error);
     free(command);

@@ -57,8 +57,8 @@ static void print_help(const void *user) {
            "  --max-secs S       maximum time, in seconds (60)\n"
            "  --threads N        (1)\n"
            "  --keep-governor    do not set the CPU governor to performance\n"
-           "  --programs DIR     where neon-runner and npu-runner are (beside npu-bench)\n"
-           "  --version, --help\n"
+           "  --programs DIR     where neon-runner and npu-runner are (beside "
+           "npu-bench)\n" PICO_HELP_ROOT "  --version, --help\n"
            "\n"
            "Exit: 0 done, 1 a run failed or an answer is wrong, 2 bad input, 130 interrupted.\n");
 }
@@ -119,6 +119,7 @@ int bench_options_parse(struct bench_options *options, int argc, char **argv,
     *options = (struct bench_options){
         .models = "/usr/share/npu-models",
         .output = "/userdata/bench",
+        .root = "",
         .rounds = 3,
         .effort = {.warmup_runs = 1, .min_runs = 10, .threads = 1, .min_secs = 1, .max_secs = 60},
     };
@@ -126,6 +127,7 @@ int bench_options_parse(struct bench_options *options, int argc, char **argv,
         .program = "npu-bench",
         .table = long_options,
         .effort = &options->effort,
+        .root = &options->root,
         .user = options,
         .set = set_option,
         .print_help = print_help,

@@ -11,6 +11,7 @@
 
 struct pico_backend_options {
     const char *model; /* path */
+    const char *root;  /* of the board's files; see board_files.h */
     int threads;
     bool no_accelerator; /* neon-runner --no-xnnpack */
     bool any_output;     /* accept any output shape: the scores are not read */

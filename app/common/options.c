@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
 #include "version.h"
 
@@ -32,6 +34,15 @@ static int seconds(const char *name, const char *text, double *value, struct pic
     return PICO_OK;
 }
 
+static int set_root(const char **root, const char *value, struct pico_error *error) {
+    struct stat about;
+
+    if (stat(value, &about) != 0 || !S_ISDIR(about.st_mode))
+        return pico_fail(error, PICO_BAD_INPUT, "--root %s: there is no such folder", value);
+    *root = strcmp(value, "/") == 0 ? "" : value;
+    return PICO_OK;
+}
+
 void pico_effort_add(cJSON *object, const struct pico_effort *effort) {
     cJSON_AddNumberToObject(object, "warmup_runs", effort->warmup_runs);
     cJSON_AddNumberToObject(object, "min_runs", effort->min_runs);
@@ -55,6 +66,8 @@ static int set(const struct pico_option_reader *reader, int option, const char *
         return seconds("max-secs", value, &effort->max_secs, error);
     case PICO_OPT_THREADS:
         return pico_option_int("threads", value, 1, 16, &effort->threads, error);
+    case PICO_OPT_ROOT:
+        return set_root(reader->root, value, error);
     case PICO_OPT_VERSION:
         printf("%s %s\n", reader->program, PICO_VERSION);
         return -1;

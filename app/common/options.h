@@ -25,6 +25,7 @@ enum {
     PICO_OPT_MIN_SECS,
     PICO_OPT_MAX_SECS,
     PICO_OPT_THREADS,
+    PICO_OPT_ROOT,
     PICO_OPT_VERSION,
     PICO_OPT_HELP,
     PICO_OPT_OWN, /* a program's own start here */
@@ -37,14 +38,20 @@ enum {
         {"min-secs", required_argument, NULL, PICO_OPT_MIN_SECS},                                  \
         {"max-secs", required_argument, NULL, PICO_OPT_MAX_SECS},                                  \
         {"threads", required_argument, NULL, PICO_OPT_THREADS},                                    \
+        {"root", required_argument, NULL, PICO_OPT_ROOT},                                          \
         {"version", no_argument, NULL, PICO_OPT_VERSION}, {                                        \
         "help", no_argument, NULL, PICO_OPT_HELP                                                   \
     }
+
+/* The line of --help. */
+#define PICO_HELP_ROOT                                                                             \
+    "  --root DIR         read /proc, /sys, /dev and /etc below DIR: a recorded board\n"
 
 struct pico_option_reader {
     const char *program;
     const struct option *table;
     struct pico_effort *effort; /* with the program's defaults */
+    const char **root;          /* set to "" by the program; --root DIR */
     void *user;
     /* One of the program's own options. */
     int (*set)(void *user, int option, const char *value, struct pico_error *error);

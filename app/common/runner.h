@@ -17,7 +17,7 @@
 enum { PICO_IMAGES_MAX = 16 };
 
 struct pico_options {
-    const char *model, *labels, *card, *json;
+    const char *model, *labels, *card, *json, *root;
     const char *images[PICO_IMAGES_MAX];
     int image_count;
     int raw_width, raw_height;

@@ -63,7 +63,7 @@ int pico_runner_measure(struct pico_runner *runner, struct pico_picture_result *
             return status;
         result->has_first = true;
         /* By now everything that the model needs is in memory. */
-        runner->available_kib = pico_memory_kib("/proc/meminfo", "MemAvailable");
+        runner->available_kib = pico_memory_kib(options->root, PICO_MEMINFO, "MemAvailable");
     }
     for (int i = 0; i < options->effort.warmup_runs; i++) {
         if ((status = run_once(runner, result, times, error)) != PICO_OK)

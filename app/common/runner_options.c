@@ -61,8 +61,7 @@ static void print_help(const void *user) {
            "  --logits           put all scores into the JSON\n"
            "  --raw-size WxH     size of raw RGB pictures (default: the model's input)\n"
            "  --exact-decode     decode JPEG at full size, never at 1/2, 1/4 or 1/8\n"
-           "%s"
-           "  --version, --help\n"
+           "%s" PICO_HELP_ROOT "  --version, --help\n"
            "\n"
            "Exit: 0 done, 1 a run failed or a top-1 is wrong, 2 bad input, 130 interrupted.\n",
            backend->program, backend->engine, PICO_IMAGES_MAX, backend->extra_help);
@@ -136,12 +135,14 @@ int pico_options_parse(struct pico_options *options, int argc, char **argv,
     *options = (struct pico_options){
         .effort = {.warmup_runs = 1, .min_runs = 50, .threads = 1, .min_secs = 1, .max_secs = 150},
         .top_k = 5,
+        .root = "",
     };
     struct request request = {options, backend};
     const struct pico_option_reader reader = {
         .program = backend->program,
         .table = long_options,
         .effort = &options->effort,
+        .root = &options->root,
         .user = &request,
         .set = set_option,
         .print_help = print_help,

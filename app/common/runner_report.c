@@ -56,7 +56,7 @@ void pico_runner_print(const struct pico_runner *runner) {
     const struct pico_input_view *input = &runner->input;
     char why[160];
 
-    if (pico_is_emulated(why, sizeof why))
+    if (pico_is_emulated(runner->options.root, why, sizeof why))
         printf("EMULATED CPU: the times below are not a board's (%s)\n", why);
     if (runner->description.simulated)
         printf("SIMULATED NPU: the times below mean nothing\n");
@@ -166,7 +166,7 @@ cJSON *pico_runner_json(const struct pico_runner *runner) {
     pico_utc_text(text, sizeof text, false);
     cJSON_AddStringToObject(object, "ended", text);
     cJSON_AddBoolToObject(object, "clock_set", pico_clock_is_set());
-    cJSON_AddBoolToObject(object, "emulated", pico_is_emulated(text, sizeof text));
+    cJSON_AddBoolToObject(object, "emulated", pico_is_emulated(options->root, text, sizeof text));
     cJSON_AddBoolToObject(object, "simulated_npu", runner->description.simulated);
     cJSON_AddItemToObject(object, "model", model_json(runner));
     cJSON *engine = cJSON_Duplicate(runner->description.facts, true);
@@ -185,7 +185,7 @@ cJSON *pico_runner_json(const struct pico_runner *runner) {
     pico_json_add_us(object, "load", runner->load_us);
     cJSON *memory = cJSON_AddObjectToObject(object, "memory");
     cJSON_AddNumberToObject(memory, "peak_kib",
-                            (double)pico_memory_kib("/proc/self/status", "VmHWM"));
+                            (double)pico_memory_kib("", PICO_SELF_STATUS, "VmHWM"));
     cJSON_AddNumberToObject(memory, "available_kib", (double)runner->available_kib);
     cJSON *pictures = cJSON_AddArrayToObject(object, "pictures");
     for (int i = 0; i < runner->picture_count; i++)

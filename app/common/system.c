@@ -2,7 +2,7 @@
 
 #include <ctype.h>
 #include <dirent.h>
-#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +11,8 @@
 
 #include "clock.h"
 
-bool pico_read_line(const char *path, char *text, size_t size) {
-    FILE *file = fopen(path, "re");
+/* The first line of `file`, which may be NULL and is closed. */
+static bool first_line(FILE *file, char *text, size_t size) {
     bool read = file != NULL && fgets(text, (int)size, file) != NULL;
 
     if (file != NULL)
@@ -23,12 +23,17 @@ bool pico_read_line(const char *path, char *text, size_t size) {
     return read;
 }
 
+bool pico_read_line(const char *root, enum pico_board_file of, char *text, size_t size) {
+    return first_line(pico_board_open(root, of), text, size);
+}
+
 /* The value after "KEY<blanks>:<blanks>" in a file of such lines. */
-static bool read_key(const char *path, const char *key, char *value, size_t size) {
+static bool read_key(const char *root, enum pico_board_file of, const char *key, char *value,
+                     size_t size) {
     char line[256];
     size_t length = strlen(key);
     bool found = false;
-    FILE *file = fopen(path, "re");
+    FILE *file = pico_board_open(root, of);
 
     if (file == NULL)
         return false;
@@ -47,10 +52,10 @@ static bool read_key(const char *path, const char *key, char *value, size_t size
     return found;
 }
 
-long pico_memory_kib(const char *path, const char *key) {
+long pico_memory_kib(const char *root, enum pico_board_file of, const char *key) {
     char value[64];
 
-    return read_key(path, key, value, sizeof value) ? strtol(value, NULL, 10) : -1;
+    return read_key(root, of, key, value, sizeof value) ? strtol(value, NULL, 10) : -1;
 }
 
 static bool has_word(const char *text, const char *word) {
@@ -64,16 +69,21 @@ static bool has_word(const char *text, const char *word) {
     return false;
 }
 
-bool pico_is_emulated(char *why, size_t size) {
+bool pico_is_emulated(const char *root, char *why, size_t size) {
     char text[2048];
 
     why[0] = '\0';
-    if (pico_read_line("/proc/cmdline", text, sizeof text) && has_word(text, "pico.emulated=1")) {
+    if (root[0] != '\0') {
+        snprintf(why, size, "the board's files are read below %.100s", root);
+        return true;
+    }
+    if (pico_read_line(root, PICO_CMDLINE, text, sizeof text) &&
+        has_word(text, "pico.emulated=1")) {
         snprintf(why, size, "the kernel command line says pico.emulated=1");
         return true;
     }
 #if defined(__arm__)
-    if (read_key("/proc/cpuinfo", "vendor_id", text, sizeof text)) {
+    if (read_key(root, PICO_CPUINFO, "vendor_id", text, sizeof text)) {
         snprintf(why, size, "an ARM program on a processor by %.40s", text);
         return true;
     }
@@ -81,36 +91,38 @@ bool pico_is_emulated(char *why, size_t size) {
     return false;
 }
 
-bool pico_process_runs(const char *name) {
-    DIR *folder = opendir("/proc");
+bool pico_process_runs(const char *root, const char *name) {
+    char proc[PATH_MAX - 32];
+    DIR *folder = pico_board_path(root, PICO_PROC, proc, sizeof proc) ? opendir(proc) : NULL;
     bool found = false;
 
     if (folder == NULL)
         return false;
     for (struct dirent *entry; !found && (entry = readdir(folder)) != NULL;) {
-        char path[300], comm[64];
+        char path[PATH_MAX], comm[64];
         if (!isdigit((unsigned char)entry->d_name[0]))
             continue;
-        snprintf(path, sizeof path, "/proc/%s/comm", entry->d_name);
-        found = pico_read_line(path, comm, sizeof comm) && strcmp(comm, name) == 0;
+        snprintf(path, sizeof path, "%s/%.20s/comm", proc, entry->d_name);
+        found = first_line(fopen(path, "re"), comm, sizeof comm) && strcmp(comm, name) == 0;
     }
     closedir(folder);
     return found;
 }
 
-static void add_line(cJSON *object, const char *key, const char *path) {
+static void add_line(cJSON *object, const char *key, const char *root, enum pico_board_file of) {
     char text[512];
 
-    if (pico_read_line(path, text, sizeof text) && text[0] != '\0')
+    if (pico_read_line(root, of, text, sizeof text) && text[0] != '\0')
         cJSON_AddStringToObject(object, key, text);
     else
         cJSON_AddNullToObject(object, key);
 }
 
-static void add_number(cJSON *object, const char *key, const char *path, double factor) {
+static void add_number(cJSON *object, const char *key, const char *root, enum pico_board_file of,
+                       double factor) {
     char text[64], *end;
 
-    if (pico_read_line(path, text, sizeof text)) {
+    if (pico_read_line(root, of, text, sizeof text)) {
         double value = strtod(text, &end);
         if (end != text) {
             cJSON_AddNumberToObject(object, key, value * factor);
@@ -120,8 +132,8 @@ static void add_number(cJSON *object, const char *key, const char *path, double 
     cJSON_AddNullToObject(object, key);
 }
 
-static void add_kib(cJSON *object, const char *key, const char *path, const char *name) {
-    long kib = pico_memory_kib(path, name);
+static void add_kib(cJSON *object, const char *key, const char *root, const char *name) {
+    long kib = pico_memory_kib(root, PICO_MEMINFO, name);
 
     if (kib >= 0)
         cJSON_AddNumberToObject(object, key, (double)kib);
@@ -129,9 +141,9 @@ static void add_kib(cJSON *object, const char *key, const char *path, const char
         cJSON_AddNullToObject(object, key);
 }
 
-static cJSON *release_facts(void) {
+static cJSON *release_facts(const char *root) {
     char line[256];
-    FILE *file = fopen("/etc/pico-image-release", "re");
+    FILE *file = pico_board_open(root, PICO_RELEASE);
 
     if (file == NULL)
         return cJSON_CreateNull();
@@ -153,7 +165,7 @@ static cJSON *release_facts(void) {
     return object;
 }
 
-static cJSON *cpu_facts(void) {
+static cJSON *cpu_facts(const char *root) {
     static const char *const keys[][2] = {
         {"model", "model name"},      {"implementer", "CPU implementer"}, {"part", "CPU part"},
         {"revision", "CPU revision"}, {"features", "Features"},           {"hardware", "Hardware"},
@@ -162,7 +174,7 @@ static cJSON *cpu_facts(void) {
 
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         char value[256];
-        if (read_key("/proc/cpuinfo", keys[i][1], value, sizeof value))
+        if (read_key(root, PICO_CPUINFO, keys[i][1], value, sizeof value))
             cJSON_AddStringToObject(object, keys[i][0], value);
         else
             cJSON_AddNullToObject(object, keys[i][0]);
@@ -170,7 +182,7 @@ static cJSON *cpu_facts(void) {
     return object;
 }
 
-cJSON *pico_system_facts(void) {
+cJSON *pico_system_facts(const char *root) {
     cJSON *object = cJSON_CreateObject();
     struct utsname names;
     char why[160];
@@ -181,45 +193,43 @@ cJSON *pico_system_facts(void) {
         cJSON_AddStringToObject(kernel, "version", names.version);
         cJSON_AddStringToObject(kernel, "machine", names.machine);
     }
-    add_line(object, "command_line", "/proc/cmdline");
-    add_line(object, "board", "/proc/device-tree/model");
-    cJSON_AddItemToObject(object, "cpu", cpu_facts());
-    cJSON_AddItemToObject(object, "image", release_facts());
-    add_line(object, "deployed", "/etc/pico-deployed");
-    add_kib(object, "memory_kib", "/proc/meminfo", "MemTotal");
-    add_kib(object, "cma_kib", "/proc/meminfo", "CmaTotal");
-    add_line(object, "npu_driver", "/proc/rknpu/version");
-    cJSON_AddBoolToObject(object, "emulated", pico_is_emulated(why, sizeof why));
+    add_line(object, "command_line", root, PICO_CMDLINE);
+    add_line(object, "board", root, PICO_DEVICE_TREE_MODEL);
+    cJSON_AddItemToObject(object, "cpu", cpu_facts(root));
+    cJSON_AddItemToObject(object, "image", release_facts(root));
+    add_line(object, "deployed", root, PICO_DEPLOYED);
+    add_kib(object, "memory_kib", root, "MemTotal");
+    add_kib(object, "cma_kib", root, "CmaTotal");
+    add_line(object, "npu_driver", root, PICO_RKNPU_VERSION);
+    cJSON_AddBoolToObject(object, "emulated", pico_is_emulated(root, why, sizeof why));
     cJSON_AddStringToObject(object, "emulated_because", why);
     return object;
 }
 
-#define CPUFREQ "/sys/devices/system/cpu/cpu0/cpufreq/"
-
-cJSON *pico_system_state(void) {
+cJSON *pico_system_state(const char *root) {
     cJSON *object = cJSON_CreateObject();
     char text[64];
 
-    add_line(object, "governor", CPUFREQ "scaling_governor");
-    add_number(object, "cpu_mhz_sysfs", CPUFREQ "scaling_cur_freq", 1e-3);
+    add_line(object, "governor", root, PICO_GOVERNOR);
+    add_number(object, "cpu_mhz_sysfs", root, PICO_CPU_FREQ, 1e-3);
     cJSON_AddNumberToObject(object, "cpu_mhz_measured",
                             (double)(long)(pico_measure_cpu_mhz(12) * 10) / 10);
-    add_line(object, "npu_frequency", "/proc/rknpu/freq");
+    add_line(object, "npu_frequency", root, PICO_RKNPU_FREQ);
     /* The runtime has no OPP table: the clock is set by the device tree or by hand. */
-    if (pico_read_line("/proc/rknpu/freq", text, sizeof text) && strtod(text, NULL) > 1e6)
+    if (pico_read_line(root, PICO_RKNPU_FREQ, text, sizeof text) && strtod(text, NULL) > 1e6)
         cJSON_AddNumberToObject(object, "npu_mhz", strtod(text, NULL) / 1e6);
     else
-        add_number(object, "npu_mhz", "/sys/kernel/debug/clk/aclk_npu_root/clk_rate", 1e-6);
-    add_line(object, "npu_load", "/proc/rknpu/load");
-    add_number(object, "temperature_celsius", "/sys/class/thermal/thermal_zone0/temp", 1e-3);
-    add_kib(object, "available_kib", "/proc/meminfo", "MemAvailable");
-    add_kib(object, "cma_free_kib", "/proc/meminfo", "CmaFree");
-    long total = pico_memory_kib("/proc/meminfo", "SwapTotal");
-    long left = pico_memory_kib("/proc/meminfo", "SwapFree");
+        add_number(object, "npu_mhz", root, PICO_NPU_CLOCK, 1e-6);
+    add_line(object, "npu_load", root, PICO_RKNPU_LOAD);
+    add_number(object, "temperature_celsius", root, PICO_TEMPERATURE, 1e-3);
+    add_kib(object, "available_kib", root, "MemAvailable");
+    add_kib(object, "cma_free_kib", root, "CmaFree");
+    long total = pico_memory_kib(root, PICO_MEMINFO, "SwapTotal");
+    long left = pico_memory_kib(root, PICO_MEMINFO, "SwapFree");
     cJSON_AddNumberToObject(object, "swap_used_kib", (double)(total > 0 ? total - left : 0));
-    add_number(object, "load_1min", "/proc/loadavg", 1);
-    add_number(object, "uptime_s", "/proc/uptime", 1);
-    cJSON_AddBoolToObject(object, "rkipc_runs", pico_process_runs("rkipc"));
+    add_number(object, "load_1min", root, PICO_LOADAVG, 1);
+    add_number(object, "uptime_s", root, PICO_UPTIME, 1);
+    cJSON_AddBoolToObject(object, "rkipc_runs", pico_process_runs(root, "rkipc"));
     return object;
 }
 

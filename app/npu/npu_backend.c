@@ -31,10 +31,10 @@ static int open_session(struct npu_session *session, const struct pico_backend_o
     pico_unmap_file(&file);
 #ifdef PICO_RKNN_SIMULATED
     if (status == PICO_OK)
-        status = npu_refuse_simulator(&npu_this_machine, error);
+        status = npu_refuse_simulator(options->root, error);
 #else
     if (status == PICO_OK)
-        status = npu_preflight(&npu_this_machine, session->file.body_size, error);
+        status = npu_preflight(options->root, session->file.body_size, error);
 #endif
     if (status == PICO_OK)
         status = npu_session_open(session, options->model, error);
@@ -50,6 +50,7 @@ static int open_npu(void **state, const struct pico_backend_options *options,
 
     if (session == NULL)
         return pico_fail(error, PICO_FAILED, "not enough memory to open %s", options->model);
+    session->root = options->root;
     session->any_output = options->any_output;
     int status = open_session(session, options, error);
     if (status != PICO_OK) {
@@ -102,7 +103,7 @@ static void describe(void *state, struct pico_description *description) {
     cJSON_AddNumberToObject(memory, "dma_bytes", (double)session->memory.total_dma_allocated_size);
     add_attr(facts, "input", &session->input_attr);
     add_attr(facts, "output", &session->output_attr);
-    npu_machine_facts(&npu_this_machine, cJSON_AddObjectToObject(facts, "rknpu"));
+    npu_machine_facts(session->root, cJSON_AddObjectToObject(facts, "rknpu"));
     description->facts = facts;
 }
 

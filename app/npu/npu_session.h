@@ -10,6 +10,7 @@
 #include "tensor.h"
 
 struct npu_session {
+    const char *root;      /* of the board's files; see board_files.h */
     struct rknn_file file; /* filled by the caller before open */
     rknn_context context;  /* 0: not open */
     rknn_sdk_version version;

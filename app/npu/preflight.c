@@ -1,28 +1,33 @@
 #include "preflight.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "system.h"
 
-const struct npu_machine npu_this_machine = {"/dev/rknpu", "/proc/meminfo", "/proc/rknpu"};
+/* Is the NPU's device node there, and for that use? errno says why not. */
+static bool device_has(const char *root, int mode) {
+    char path[PATH_MAX];
 
-int npu_preflight(const struct npu_machine *machine, uint64_t model_bytes,
-                  struct pico_error *error) {
-    if (access(machine->device, F_OK) != 0) {
-        pico_fail(error, PICO_BAD_INPUT, "there is no %s, the NPU's device node", machine->device);
+    return pico_board_path(root, PICO_RKNPU_DEVICE, path, sizeof path) && access(path, mode) == 0;
+}
+
+int npu_preflight(const char *root, uint64_t model_bytes, struct pico_error *error) {
+    const char *device = pico_board_files[PICO_RKNPU_DEVICE].path;
+
+    if (!device_has(root, F_OK)) {
+        pico_fail(error, PICO_BAD_INPUT, "there is no %s, the NPU's device node", device);
         return pico_hint(error, "load its driver (insmod /oem/usr/ko/rknpu.ko) and see that the "
                                 "device tree enables the NPU");
     }
-    if (access(machine->device, R_OK | W_OK) != 0) {
-        pico_fail(error, PICO_BAD_INPUT, "%s cannot be opened: %s", machine->device,
-                  strerror(errno));
+    if (!device_has(root, R_OK | W_OK)) {
+        pico_fail(error, PICO_BAD_INPUT, "%s cannot be opened: %s", device, strerror(errno));
         return pico_hint(error, "run as root, or give the user access to it");
     }
-    long total = pico_memory_kib(machine->meminfo, "CmaTotal");
-    long left = pico_memory_kib(machine->meminfo, "CmaFree");
+    long total = pico_memory_kib(root, PICO_MEMINFO, "CmaTotal");
+    long left = pico_memory_kib(root, PICO_MEMINFO, "CmaFree");
     /* The runtime copies the model's body into one contiguous buffer, with the layers' memory
      * behind it (MobileNetV2: 5.6 MB for a file of 3.9 MB). Less than the body can never do. */
     if (total > 0 && left >= 0 && (uint64_t)left * 1024 < model_bytes) {
@@ -37,11 +42,11 @@ int npu_preflight(const struct npu_machine *machine, uint64_t model_bytes,
     return PICO_OK;
 }
 
-int npu_refuse_simulator(const struct npu_machine *machine, struct pico_error *error) {
+int npu_refuse_simulator(const char *root, struct pico_error *error) {
     char board[64];
 
-    if (access(machine->device, F_OK) != 0 &&
-        !(pico_read_line("/proc/device-tree/compatible", board, sizeof board) &&
+    if (!device_has(root, F_OK) &&
+        !(pico_read_line(root, PICO_DEVICE_TREE_COMPATIBLE, board, sizeof board) &&
           strncmp(board, "rockchip,", 9) == 0))
         return PICO_OK;
     pico_fail(error, PICO_BAD_INPUT,
@@ -50,21 +55,26 @@ int npu_refuse_simulator(const struct npu_machine *machine, struct pico_error *e
                             "runtime");
 }
 
-void npu_machine_facts(const struct npu_machine *machine, cJSON *object) {
-    static const char *const names[] = {"version", "freq", "volt", "load", "power"};
+void npu_machine_facts(const char *root, cJSON *object) {
+    static const struct {
+        const char *name;
+        enum pico_board_file file;
+    } facts[] = {{"version", PICO_RKNPU_VERSION},
+                 {"freq", PICO_RKNPU_FREQ},
+                 {"load", PICO_RKNPU_LOAD},
+                 {"power", PICO_RKNPU_POWER}};
 
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        char path[256], text[128];
-        snprintf(path, sizeof path, "%s/%s", machine->proc, names[i]);
-        if (pico_read_line(path, text, sizeof text))
-            cJSON_AddStringToObject(object, names[i], text);
+    for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++) {
+        char text[128];
+        if (pico_read_line(root, facts[i].file, text, sizeof text))
+            cJSON_AddStringToObject(object, facts[i].name, text);
         else
-            cJSON_AddNullToObject(object, names[i]);
+            cJSON_AddNullToObject(object, facts[i].name);
     }
-    long left = pico_memory_kib(machine->meminfo, "CmaFree");
+    long left = pico_memory_kib(root, PICO_MEMINFO, "CmaFree");
     if (left >= 0)
         cJSON_AddNumberToObject(object, "cma_free_kib", (double)left);
     else
         cJSON_AddNullToObject(object, "cma_free_kib");
-    cJSON_AddBoolToObject(object, "rkipc_runs", pico_process_runs("rkipc"));
+    cJSON_AddBoolToObject(object, "rkipc_runs", pico_process_runs(root, "rkipc"));
 }

@@ -38,6 +38,13 @@ static void good_ones(void **state) {
     assert_int_equal(options.raw_height, 10);
     assert_int_equal(options.effort.threads, 1);
     assert_true(options.no_accelerator);
+    assert_string_equal(options.root, "");
+    assert_int_equal(parse(&options, &error, &cpu, "--model=m", "--image=a", "--root=/", NULL),
+                     PICO_OK);
+    assert_string_equal(options.root, "");
+    assert_int_equal(parse(&options, &error, &cpu, "--model=m", "--image=a", "--root=/usr", NULL),
+                     PICO_OK);
+    assert_string_equal(options.root, "/usr");
 }
 
 static void bad_ones(void **state) {
@@ -58,6 +65,7 @@ static void bad_ones(void **state) {
     REFUSED("--min-runs 5x", &cpu, "--min-runs", "5x");
     REFUSED("--threads 99999999999", &cpu, "--threads", "99999999999");
     REFUSED("--min-secs nan", &cpu, "--min-secs", "nan");
+    REFUSED("--root /no/such: there is no such folder", &cpu, "--root", "/no/such");
     REFUSED("--raw-size 20", &cpu, "--raw-size", "20");
     REFUSED("--raw-size 0x5", &cpu, "--raw-size", "0x5");
     REFUSED("--raw-size 5x5x5", &cpu, "--raw-size", "5x5x5");

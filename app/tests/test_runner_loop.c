@@ -71,7 +71,8 @@ static int fresh(void **state) {
     runs = pause_us = fail_to = 0;
     fail_from = 1;
     runner.backend = &backend;
-    runner.options = (struct pico_options){.model = "none",
+    runner.options = (struct pico_options){.root = "",
+                                           .model = "none",
                                            .images = {"picture.rgb"},
                                            .image_count = 1,
                                            .raw_width = 4,
