@@ -29,8 +29,6 @@ BOARD_CONFIG_TEMPLATE = "board-config.mk.j2"
 
 #: Our overlay's name among the SDK's: a folder ``overlay/NAME`` beside the BoardConfig file.
 OVERLAY = "overlay-luckfox-npu"
-#: The vendor's overlays that stay; its third one sets a known root password.
-SDK_OVERLAYS = ("overlay-luckfox-config", "overlay-luckfox-buildroot-init")
 
 _SYMBOL = re.compile(r"^BR2_[A-Za-z0-9_]+$")
 _SET = re.compile(r"^(BR2_[A-Za-z0-9_]+)=(.*)$")
@@ -198,7 +196,7 @@ def _render(target: Target, template: str) -> str:
                 variant=target.variant,
                 cma_mib=target.cma_mib,
                 defconfig=defconfig_name(target.name),
-                overlays=[*SDK_OVERLAYS, OVERLAY],
+                overlays=[*target.board.sdk_overlays, OVERLAY],
                 partitions=target.partitions,
             )
         )

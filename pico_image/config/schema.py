@@ -46,11 +46,22 @@ _NEEDED = {
 }
 
 
+#: What is known of a board, from most to least; nobody here has one.
+EVIDENCE = {
+    "tests": "this project's tests boot it",
+    "boot-log": "a public boot log of an owner shows it with the vendor's image",
+    "sdk-files": "read in the SDK's files alone",
+}
+
+
 class Board(Strict):
     """A board: facts about hardware and its boot chain, never repeated in scripts."""
 
     name: Name
     title: str
+    evidence: Literal["tests", "boot-log", "sdk-files"] = Field(
+        description="what shows that the facts below are right, see EVIDENCE"
+    )
     soc: Literal["rv1103", "rv1106"] | None = None
     backend: Literal["luckfox-sdk", "emulator"]
     medium: Literal["sd_card"] = "sd_card"
@@ -61,7 +72,13 @@ class Board(Strict):
     kernel_dts: str | None = None
     uboot_fragment: str | None = None
     sdk_board_config: str | None = None
-    app_type: str | None = None
+    sdk_overlays: list[str] = Field(
+        default=["overlay-luckfox-config", "overlay-luckfox-buildroot-init"],
+        description="the vendor's overlays that stay; another of its sets a known root password",
+    )
+    app_type: str | None = Field(default=None, description="the vendor's camera application")
+    ethernet: bool = False
+    wifi: str | None = Field(default=None, description="the chip; no image sets it up")
     console: str = "ttyFIQ0"
     kernel_arguments: str = Field(default="", description="added to the kernel's command line")
 

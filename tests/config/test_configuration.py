@@ -129,7 +129,7 @@ def test_a_board_of_the_users_own_is_one_file(tree: Path) -> None:
     flat = configuration.load(tree).flatten("mine")
     assert str(flat["board.usable_mib"][1]) == "configs/boards/mine.yml:4"
     assert flat["board.name"][0] == "mine"
-    assert flat["board.partitions"][1].file == "configs/boards/_sd-card.yml"
+    assert flat["board.partitions"][1].file == "configs/boards/_sdk.yml"
 
 
 @pytest.mark.parametrize(

@@ -162,11 +162,17 @@ def test_board_config_is_sound_shell_and_overrides_the_vendor(tree: Path, tmp_pa
         board = loaded.board(loaded.variant(name).board)
         (stock / str(board.sdk_board_config)).write_text(
             "export RK_APP_TYPE=RKIPC\nexport RK_CHIP=rv1106\nexport RK_BOOTARGS_CMA_SIZE=24M\n"
+            # Two of them in snapshots of 2026; the second removes rknpu.ko from oem.
+            "#export RK_BUILD_APP_TO_OEM_PARTITION=y\n"
+            "export RK_PARTITION_FS_TYPE_CFG=rootfs@IGNORE@ext4,userdata@/userdata@ext4\n"
+            "export RK_PRE_BUILD_OEM_SCRIPT=luckfox-buildroot-nocsi-oem-pre.sh\n"
         )
         script = tmp_path / "board.mk"
         script.write_text(render.board_config(loaded, name))
         command = f'SDK_ROOT_DIR={sdk}; . {script}; echo "$RK_CHIP $RK_BOOTARGS_CMA_SIZE" \
-            "$RK_BUILDROOT_DEFCONFIG" "[$RK_APP_TYPE]" "$RK_PARTITION_CMD_IN_ENV"'
+            "$RK_BUILDROOT_DEFCONFIG" "[$RK_APP_TYPE]" "$RK_PARTITION_CMD_IN_ENV" \
+            "$RK_BUILD_APP_TO_OEM_PARTITION" "$RK_PARTITION_FS_TYPE_CFG" \
+            "$RK_PRE_BUILD_OEM_SCRIPT"'
         answer = subprocess.run(
             ["bash", "-euc", command], capture_output=True, text=True, check=True
         ).stdout.split()
@@ -176,6 +182,9 @@ def test_board_config_is_sound_shell_and_overrides_the_vendor(tree: Path, tmp_pa
             render.defconfig_name(name),
             "[]",
             board.partitions,
+            "y",
+            "rootfs@IGNORE@ext4,userdata@/userdata@ext4,oem@/oem@ext4",
+            "luckfox-buildroot-oem-pre.sh",
         ]
 
 
@@ -217,6 +226,22 @@ def test_bad_variant_names_file_and_line(
     loaded = changed("luckfox-pico-mini", **values)
     with pytest.raises(ConfigError, match=rf"(luckfox-pico-mini|_bench)\.yml:\d+: .*{message}"):
         render.files(loaded, "luckfox-pico-mini")
+
+
+def test_ethernet_asks_for_an_address_where_there_is_one(tree: Path) -> None:
+    loaded = configuration.load(tree)
+    for name in render.renderable(loaded):
+        asked = 'BR2_SYSTEM_DHCP="eth0"' in render.defconfig(loaded, name).splitlines()
+        assert asked == loaded.board(loaded.variant(name).board).ethernet
+    assert {name for name, board in loaded.boards.items() if board.ethernet} >= {
+        *("luckfox-pico-plus", "luckfox-pico-pro-max", "luckfox-pico-webbee")
+    }
+
+
+def test_a_camera_on_a_board_that_has_none(changed: Change) -> None:
+    loaded = changed("luckfox-pico-webbee", camera=True)
+    with pytest.raises(ConfigError, match=r"pico-webbee\.yml:\d+: camera: the vendor has no"):
+        render.files(loaded, "luckfox-pico-webbee")
 
 
 def test_undefined_value_in_a_template(tree: Path) -> None:

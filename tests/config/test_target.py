@@ -37,5 +37,5 @@ def test_kernel_arguments_of_a_board_reach_the_kernel() -> None:
 def test_a_layout_that_the_kernel_refuses_is_told_with_file_and_line(tmp_path: Path) -> None:
     loaded = configuration.load()
     variant = loaded.variant("luckfox-pico").model_copy(update={"partitions": "32K(env"})
-    with pytest.raises(ConfigError, match=r"boards/_sd-card\.yml:\d+: .*parenthesis"):
+    with pytest.raises(ConfigError, match=r"boards/luckfox-pico\.yml:\d+: .*parenthesis"):
         Target.of(loaded, variant)

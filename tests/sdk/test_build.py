@@ -130,7 +130,7 @@ def test_each_change_redoes_what_it_must(built_project: Project, console: Consol
     assert stages == ["rootfs", "firmware"]
 
     update = (project.images / "update.img").read_bytes()
-    project.edit("configs/boards/_sd-card.yml", "32M(boot),512M(oem)", "32M(boot),300M(oem)")
+    project.edit("configs/boards/_sdk.yml", "32M(boot),512M(oem)", "32M(boot),300M(oem)")
     project.edit("configs/variants/_bench.yml", "cma_mib: 10", "cma_mib: 12")
     build()
     assert stages == []
@@ -138,7 +138,7 @@ def test_each_change_redoes_what_it_must(built_project: Project, console: Consol
     assert "300M(oem)" in env["blkdevparts"] and env["sys_bootargs"].endswith("=12M")
     assert not (project.images / "update.img").exists()
     project.edit("configs/variants/_bench.yml", "cma_mib: 12", "cma_mib: 10")
-    project.edit("configs/boards/_sd-card.yml", "32M(boot),300M(oem)", "32M(boot),512M(oem)")
+    project.edit("configs/boards/_sdk.yml", "32M(boot),300M(oem)", "32M(boot),512M(oem)")
     build()
     assert (project.images / "update.img").read_bytes() == update
 

@@ -193,11 +193,15 @@ build_firmware() {
     printf '#!/bin/sh\nexec cat - >"/mnt/sdcard/core-$1-$2"\n' >"$rootfs/usr/bin/coredump2sdcard.sh"
     echo 'ulimit -c unlimited' >"$rootfs/etc/profile.d/enable_coredump.sh"
     run_script "${RK_PRE_BUILD_OEM_SCRIPT:-}"
-    # An image with an oem partition has nothing else below /oem.
-    rm -rf "$rootfs"/oem/*
     mkdir -p "$rootfs/oem"
     knob firmware
-    pack "$OUT/oem" "$IMAGE/oem.img"
+    if [ "${RK_BUILD_APP_TO_OEM_PARTITION:-}" = y ]; then
+        # An image with an oem partition has nothing else below /oem.
+        rm -rf "$rootfs"/oem/*
+        case ${RK_PARTITION_FS_TYPE_CFG:-} in *oem@*) pack "$OUT/oem" "$IMAGE/oem.img" ;; esac
+    else
+        cp -rfa "$OUT"/oem/* "$rootfs/oem"
+    fi
     run_script "${RK_POST_BUILD_SCRIPT:-}"
     # §1: overlays come last and win; --chmod keeps x where a file has it.
     for name in $RK_POST_OVERLAY; do

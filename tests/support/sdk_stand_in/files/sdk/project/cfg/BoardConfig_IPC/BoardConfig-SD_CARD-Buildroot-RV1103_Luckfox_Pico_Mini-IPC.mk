@@ -12,7 +12,9 @@ export LF_TARGET_ROOTFS=buildroot
 export RK_BUILDROOT_DEFCONFIG=luckfox_pico_defconfig
 export RK_BOOTARGS_CMA_SIZE="24M"
 export RK_PARTITION_CMD_IN_ENV="32K(env),512K@32K(idblock),256K(uboot),32M(boot),512M(oem),256M(userdata),6G(rootfs)"
-export RK_BUILD_APP_TO_OEM_PARTITION=y
+# As a snapshot of 2026-06 has it for the Mini and the Plus; others set it.
+#export RK_BUILD_APP_TO_OEM_PARTITION=y
+export RK_PARTITION_FS_TYPE_CFG=rootfs@IGNORE@ext4,userdata@/userdata@ext4,oem@/oem@ext4
 export RK_APP_TYPE=RKIPC_RV1103
 export RK_CAMERA_SENSOR_IQFILES="sc4336.json sc3336.json"
 export RK_PRE_BUILD_OEM_SCRIPT=luckfox-buildroot-oem-pre.sh
