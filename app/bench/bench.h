@@ -111,7 +111,7 @@ void bench_compare(const struct bench *bench, const struct bench_config *a,
 /* 10^9 operations a second at the median inference time, 2 operations a MAC. */
 double bench_gops(const struct bench_model *model, const struct bench_picture *picture);
 /* Share of the NPU's peak, 0 to 1: GOPS / (2 x 512 MAC x clock). 512 int8 MACs a cycle are the
- * 0.5 TOPS that Rockchip states, at 500 MHz; the clock is the one read before measuring. NaN for
+ * 0.5 TOPS that Rockchip states, at 500 MHz; the clock is the one read after measuring. NaN for
  * the CPU, a simulator, an unknown clock. */
 double bench_npu_share(const struct bench *bench, const struct bench_model *model,
                        const struct bench_config *config, const struct bench_picture *picture);

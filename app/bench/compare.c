@@ -23,7 +23,7 @@ double bench_npu_share(const struct bench *bench, const struct bench_model *mode
                        const struct bench_config *config, const struct bench_picture *picture) {
     if (config->simulated || strcmp(config->engine, "npu") != 0)
         return NAN;
-    return bench_gops(model, picture) * 1e3 / (2 * 512 * number_of(bench->before, "npu_mhz"));
+    return bench_gops(model, picture) * 1e3 / (2 * 512 * number_of(bench->after, "npu_mhz"));
 }
 
 static int class_at(const cJSON *top, int index) {

@@ -69,11 +69,11 @@ static int measure(struct bench *bench, struct pico_error *error) {
     if ((status = bench_models_verify(bench, error)) != PICO_OK)
         return status;
     bench_governor_raise(bench);
-    bench->system = pico_system_facts(bench->options.root);
-    bench->before = pico_system_state(bench->options.root);
+    bench->before = pico_system_state(bench->options.root, PICO_BEFORE, &bench->warnings);
     status = bench_measure(bench, error);
-    bench->after = pico_system_state(bench->options.root);
+    bench->after = pico_system_state(bench->options.root, PICO_AFTER, &bench->warnings);
     bench_governor_restore(bench);
+    bench->system = pico_system_facts(bench->options.root, &bench->warnings);
     return status;
 }
 

@@ -34,6 +34,8 @@ struct pico_backend {
     /* Check and load the model. On failure everything is released. */
     int (*open)(void **state, const struct pico_backend_options *options, struct pico_error *error);
     void (*describe)(void *state, struct pico_description *description);
+    /* Add facts about the machine that no result needs, after the last run; NULL: none. */
+    void (*late_facts)(void *state, cJSON *facts, struct pico_notes *notes);
     /* Where the next picture is written to. Called before every run. */
     void (*get_input)(void *state, struct pico_input_view *view);
     int (*run)(void *state, struct pico_error *error);

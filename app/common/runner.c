@@ -77,6 +77,8 @@ static int verdict(const struct pico_runner *runner, struct pico_error *error) {
 static int measure_and_report(struct pico_runner *runner, struct pico_error *error) {
     int status = measure_all(runner, error);
 
+    if (status == PICO_OK && runner->options.json != NULL && runner->backend->late_facts != NULL)
+        runner->backend->late_facts(runner->state, runner->description.facts, &runner->notes);
     if (status == PICO_OK)
         status = report(runner, error);
     return status == PICO_OK ? verdict(runner, error) : status;

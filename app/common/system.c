@@ -11,6 +11,8 @@
 
 #include "clock.h"
 
+#define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
+
 /* The first line of `file`, which may be NULL and is closed. */
 static bool first_line(FILE *file, char *text, size_t size) {
     bool read = file != NULL && fgets(text, (int)size, file) != NULL;
@@ -27,9 +29,8 @@ bool pico_read_line(const char *root, enum pico_board_file of, char *text, size_
     return first_line(pico_board_open(root, of), text, size);
 }
 
-/* The value after "KEY<blanks>:<blanks>" in a file of such lines. */
-static bool read_key(const char *root, enum pico_board_file of, const char *key, char *value,
-                     size_t size) {
+bool pico_read_key(const char *root, enum pico_board_file of, const char *key, char *value,
+                   size_t size) {
     char line[256];
     size_t length = strlen(key);
     bool found = false;
@@ -55,7 +56,17 @@ static bool read_key(const char *root, enum pico_board_file of, const char *key,
 long pico_memory_kib(const char *root, enum pico_board_file of, const char *key) {
     char value[64];
 
-    return read_key(root, of, key, value, sizeof value) ? strtol(value, NULL, 10) : -1;
+    return pico_read_key(root, of, key, value, sizeof value) ? strtol(value, NULL, 10) : -1;
+}
+
+void pico_read_cma(const char *root, struct pico_cma *cma) {
+    long idle = pico_memory_kib(root, PICO_MEMINFO, "CmaFree");
+
+    cma->total_kib = pico_memory_kib(root, PICO_MEMINFO, "CmaTotal");
+    cma->free_kib = pico_memory_kib(root, PICO_MEMINFO, "CmaReleased");
+    cma->apart = cma->free_kib >= 0 && idle == 0;
+    if (cma->free_kib < 0 && idle > 0)
+        cma->free_kib = idle;
 }
 
 static bool has_word(const char *text, const char *word) {
@@ -83,7 +94,7 @@ bool pico_is_emulated(const char *root, char *why, size_t size) {
         return true;
     }
 #if defined(__arm__)
-    if (read_key(root, PICO_CPUINFO, "vendor_id", text, sizeof text)) {
+    if (pico_read_key(root, PICO_CPUINFO, "vendor_id", text, sizeof text)) {
         snprintf(why, size, "an ARM program on a processor by %.40s", text);
         return true;
     }
@@ -109,44 +120,40 @@ bool pico_process_runs(const char *root, const char *name) {
     return found;
 }
 
-static void add_line(cJSON *object, const char *key, const char *root, enum pico_board_file of) {
-    char text[512];
+cJSON *pico_fact_line(const char *root, const struct pico_fact *fact) {
+    char text[2048];
 
-    if (pico_read_line(root, of, text, sizeof text) && text[0] != '\0')
-        cJSON_AddStringToObject(object, key, text);
-    else
-        cJSON_AddNullToObject(object, key);
+    return pico_read_line(root, fact->file, text, sizeof text) && text[0] != '\0'
+               ? cJSON_CreateString(text)
+               : NULL;
 }
 
-static void add_number(cJSON *object, const char *key, const char *root, enum pico_board_file of,
-                       double factor) {
-    char text[64], *end;
+cJSON *pico_fact_number(const char *root, const struct pico_fact *fact) {
+    char text[64], *end = text;
 
-    if (pico_read_line(root, of, text, sizeof text)) {
-        double value = strtod(text, &end);
-        if (end != text) {
-            cJSON_AddNumberToObject(object, key, value * factor);
-            return;
-        }
-    }
-    cJSON_AddNullToObject(object, key);
+    double value = pico_read_line(root, fact->file, text, sizeof text) ? strtod(text, &end) : 0;
+    return end != text ? cJSON_CreateNumber(value * fact->factor) : NULL;
 }
 
-static void add_kib(cJSON *object, const char *key, const char *root, const char *name) {
-    long kib = pico_memory_kib(root, PICO_MEMINFO, name);
+cJSON *pico_fact_kib(const char *root, const struct pico_fact *fact) {
+    long kib = pico_memory_kib(root, fact->file, fact->name);
 
-    if (kib >= 0)
-        cJSON_AddNumberToObject(object, key, (double)kib);
-    else
-        cJSON_AddNullToObject(object, key);
+    return kib >= 0 ? cJSON_CreateNumber((double)kib) : NULL;
 }
 
-static cJSON *release_facts(const char *root) {
+cJSON *pico_fact_key(const char *root, const struct pico_fact *fact) {
+    char text[256];
+
+    return pico_read_key(root, fact->file, fact->name, text, sizeof text) ? cJSON_CreateString(text)
+                                                                          : NULL;
+}
+
+static cJSON *release_facts(const char *root, const struct pico_fact *fact) {
     char line[256];
-    FILE *file = pico_board_open(root, PICO_RELEASE);
+    FILE *file = pico_board_open(root, fact->file);
 
     if (file == NULL)
-        return cJSON_CreateNull();
+        return NULL;
     cJSON *object = cJSON_CreateObject();
     while (fgets(line, sizeof line, file) != NULL) {
         char *value = strchr(line, '=');
@@ -165,24 +172,24 @@ static cJSON *release_facts(const char *root) {
     return object;
 }
 
-static cJSON *cpu_facts(const char *root) {
-    static const char *const keys[][2] = {
-        {"model", "model name"},      {"implementer", "CPU implementer"}, {"part", "CPU part"},
-        {"revision", "CPU revision"}, {"features", "Features"},           {"hardware", "Hardware"},
+cJSON *pico_system_facts(const char *root, struct pico_notes *notes) {
+    static const struct pico_fact cpu[] = {
+        {"model", pico_fact_key, PICO_CPUINFO, "model name", 0},
+        {"implementer", pico_fact_key, PICO_CPUINFO, "CPU implementer", 0},
+        {"part", pico_fact_key, PICO_CPUINFO, "CPU part", 0},
+        {"revision", pico_fact_key, PICO_CPUINFO, "CPU revision", 0},
+        {"features", pico_fact_key, PICO_CPUINFO, "Features", 0},
+        {"hardware", pico_fact_key, PICO_CPUINFO, "Hardware", 0},
     };
-    cJSON *object = cJSON_CreateObject();
-
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-        char value[256];
-        if (read_key(root, PICO_CPUINFO, keys[i][1], value, sizeof value))
-            cJSON_AddStringToObject(object, keys[i][0], value);
-        else
-            cJSON_AddNullToObject(object, keys[i][0]);
-    }
-    return object;
-}
-
-cJSON *pico_system_facts(const char *root) {
+    static const struct pico_fact facts[] = {
+        {"command_line", pico_fact_line, PICO_CMDLINE, NULL, 0},
+        {"board", pico_fact_line, PICO_DEVICE_TREE_MODEL, NULL, 0},
+        {"image", release_facts, PICO_RELEASE, NULL, 0},
+        {"deployed", pico_fact_line, PICO_DEPLOYED, NULL, 0},
+        {"memory_kib", pico_fact_kib, PICO_MEMINFO, "MemTotal", 0},
+        {"cma_kib", pico_fact_kib, PICO_MEMINFO, "CmaTotal", 0},
+        {"npu_driver", pico_fact_line, PICO_RKNPU_VERSION, NULL, 0},
+    };
     cJSON *object = cJSON_CreateObject();
     struct utsname names;
     char why[160];
@@ -193,43 +200,61 @@ cJSON *pico_system_facts(const char *root) {
         cJSON_AddStringToObject(kernel, "version", names.version);
         cJSON_AddStringToObject(kernel, "machine", names.machine);
     }
-    add_line(object, "command_line", root, PICO_CMDLINE);
-    add_line(object, "board", root, PICO_DEVICE_TREE_MODEL);
-    cJSON_AddItemToObject(object, "cpu", cpu_facts(root));
-    cJSON_AddItemToObject(object, "image", release_facts(root));
-    add_line(object, "deployed", root, PICO_DEPLOYED);
-    add_kib(object, "memory_kib", root, "MemTotal");
-    add_kib(object, "cma_kib", root, "CmaTotal");
-    add_line(object, "npu_driver", root, PICO_RKNPU_VERSION);
+    pico_facts_add(cJSON_AddObjectToObject(object, "cpu"), root, cpu, COUNT(cpu), notes);
+    pico_facts_add(object, root, facts, COUNT(facts), notes);
     cJSON_AddBoolToObject(object, "emulated", pico_is_emulated(root, why, sizeof why));
     cJSON_AddStringToObject(object, "emulated_because", why);
     return object;
 }
 
-cJSON *pico_system_state(const char *root) {
-    cJSON *object = cJSON_CreateObject();
-    char text[64];
+static void add_item(cJSON *object, const char *key, cJSON *item) {
+    cJSON_AddItemToObject(object, key, item != NULL ? item : cJSON_CreateNull());
+}
 
-    add_line(object, "governor", root, PICO_GOVERNOR);
-    add_number(object, "cpu_mhz_sysfs", root, PICO_CPU_FREQ, 1e-3);
-    cJSON_AddNumberToObject(object, "cpu_mhz_measured",
-                            (double)(long)(pico_measure_cpu_mhz(12) * 10) / 10);
-    add_line(object, "npu_frequency", root, PICO_RKNPU_FREQ);
-    /* The runtime has no OPP table: the clock is set by the device tree or by hand. */
-    if (pico_read_line(root, PICO_RKNPU_FREQ, text, sizeof text) && strtod(text, NULL) > 1e6)
-        cJSON_AddNumberToObject(object, "npu_mhz", strtod(text, NULL) / 1e6);
-    else
-        add_number(object, "npu_mhz", root, PICO_NPU_CLOCK, 1e-6);
-    add_line(object, "npu_load", root, PICO_RKNPU_LOAD);
-    add_number(object, "temperature_celsius", root, PICO_TEMPERATURE, 1e-3);
-    add_kib(object, "available_kib", root, "MemAvailable");
-    add_kib(object, "cma_free_kib", root, "CmaFree");
+/* What the kernel itself tells, as on every Linux, and the clock by our own measurement. */
+static void add_kernel_state(cJSON *object, const char *root) {
+    static const struct pico_fact facts[] = {
+        {"governor", pico_fact_line, PICO_GOVERNOR, NULL, 0},
+        {"cpu_mhz_sysfs", pico_fact_number, PICO_CPU_FREQ, NULL, 1e-3},
+        {"available_kib", pico_fact_kib, PICO_MEMINFO, "MemAvailable", 0},
+        {"load_1min", pico_fact_number, PICO_LOADAVG, NULL, 1},
+        {"uptime_s", pico_fact_number, PICO_UPTIME, NULL, 1},
+    };
     long total = pico_memory_kib(root, PICO_MEMINFO, "SwapTotal");
     long left = pico_memory_kib(root, PICO_MEMINFO, "SwapFree");
+    struct pico_cma cma;
+
+    for (int i = 0; i < COUNT(facts); i++)
+        add_item(object, facts[i].key, facts[i].read(root, &facts[i]));
+    cJSON_AddNumberToObject(object, "cpu_mhz_measured",
+                            (double)(long)(pico_measure_cpu_mhz(12) * 10) / 10);
     cJSON_AddNumberToObject(object, "swap_used_kib", (double)(total > 0 ? total - left : 0));
-    add_number(object, "load_1min", root, PICO_LOADAVG, 1);
-    add_number(object, "uptime_s", root, PICO_UPTIME, 1);
+    pico_read_cma(root, &cma);
+    add_item(object, "cma_free_kib", cma.free_kib < 0 ? NULL : cJSON_CreateNumber(cma.free_kib));
     cJSON_AddBoolToObject(object, "rkipc_runs", pico_process_runs(root, "rkipc"));
+}
+
+/* The runtime has no OPP table: the clock is set by the device tree or by hand. */
+static cJSON *npu_mhz(const char *root, const struct pico_fact *fact) {
+    char text[64];
+
+    if (pico_read_line(root, PICO_RKNPU_FREQ, text, sizeof text) && strtod(text, NULL) > 1e6)
+        return cJSON_CreateNumber(strtod(text, NULL) * fact->factor);
+    return pico_fact_number(root, fact);
+}
+
+cJSON *pico_system_state(const char *root, enum pico_when when, struct pico_notes *notes) {
+    static const struct pico_fact facts[] = {
+        {"temperature_celsius", pico_fact_number, PICO_TEMPERATURE, NULL, 1e-3},
+        /* Of the NPU's driver, and only after measuring. */
+        {"npu_frequency", pico_fact_line, PICO_RKNPU_FREQ, NULL, 0},
+        {"npu_mhz", npu_mhz, PICO_NPU_CLOCK, NULL, 1e-6},
+        {"npu_load", pico_fact_line, PICO_RKNPU_LOAD, NULL, 0},
+    };
+    cJSON *object = cJSON_CreateObject();
+
+    add_kernel_state(object, root);
+    pico_facts_add(object, root, facts, when == PICO_BEFORE ? 1 : COUNT(facts), notes);
     return object;
 }
 

@@ -14,9 +14,25 @@ static void close_npu(void *state) {
     free(state);
 }
 
+#ifdef PICO_RKNN_SIMULATED
+static const bool simulator_is_linked = true;
+#else
+static const bool simulator_is_linked = false;
+#endif
+
 /* Only the version tells the simulator from the real runtime. */
 static bool is_simulated(const struct npu_session *session) {
     return strncmp(session->version.api_version, "SIMULATED", 9) == 0;
+}
+
+/* The simulator on a recorded board runs the code that a board runs, and fails where its memory
+ * or its driver would not do. */
+static int check_machine(const char *root, struct pico_error *error) {
+    if (simulator_is_linked && root[0] == '\0')
+        return npu_refuse_simulator(root, error);
+    if (simulator_is_linked)
+        setenv(RKNN_SIM_ROOT, root, 1);
+    return npu_preflight(root, error);
 }
 
 static int open_session(struct npu_session *session, const struct pico_backend_options *options,
@@ -29,13 +45,8 @@ static int open_session(struct npu_session *session, const struct pico_backend_o
     status = rknn_file_check(options->model, file.data, file.size, &session->file, error);
     /* The runtime opens the file by its path: this mapping is no longer needed. */
     pico_unmap_file(&file);
-#ifdef PICO_RKNN_SIMULATED
     if (status == PICO_OK)
-        status = npu_refuse_simulator(options->root, error);
-#else
-    if (status == PICO_OK)
-        status = npu_preflight(options->root, session->file.body_size, error);
-#endif
+        status = check_machine(options->root, error);
     if (status == PICO_OK)
         status = npu_session_open(session, options->model, error);
     if (status == PICO_OK)
@@ -103,8 +114,13 @@ static void describe(void *state, struct pico_description *description) {
     cJSON_AddNumberToObject(memory, "dma_bytes", (double)session->memory.total_dma_allocated_size);
     add_attr(facts, "input", &session->input_attr);
     add_attr(facts, "output", &session->output_attr);
-    npu_machine_facts(session->root, cJSON_AddObjectToObject(facts, "rknpu"));
     description->facts = facts;
+}
+
+static void late_facts(void *state, cJSON *facts, struct pico_notes *notes) {
+    const struct npu_session *session = state;
+
+    npu_machine_facts(session->root, cJSON_AddObjectToObject(facts, "rknpu"), notes);
 }
 
 static void get_input(void *state, struct pico_input_view *view) {
@@ -133,6 +149,7 @@ const struct pico_backend pico_npu_backend = {
     .extra_help = "  --compare-layouts  prove that native and NHWC outputs hold the same scores\n",
     .open = open_npu,
     .describe = describe,
+    .late_facts = late_facts,
     .get_input = get_input,
     .run = run,
     .get_output = get_output,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "layouts.h"
+#include "preflight.h"
 
 static int query(struct npu_session *session, rknn_query_cmd command, const char *what, void *info,
                  uint32_t size, struct pico_error *error) {
@@ -33,13 +34,17 @@ static int query_attr(struct npu_session *session, rknn_query_cmd command, const
 static int bind(struct npu_session *session, rknn_tensor_attr *attr, rknn_tensor_mem **mem,
                 const char *what, struct pico_error *error) {
     size_t needed = npu_buffer_size(attr);
+    uint64_t own = session->memory.total_dma_allocated_size +
+                   (session->input_mem != NULL ? session->input_mem->size : 0) +
+                   (session->output_mem != NULL ? session->output_mem->size : 0);
 
     session->bound = false;
     *mem = rknn_create_mem(session->context, (uint32_t)needed);
     if (*mem == NULL || (*mem)->virt_addr == NULL || (*mem)->size < needed) {
         pico_fail(error, PICO_FAILED, "no contiguous memory for the model's %s (%zu bytes)", what,
                   needed);
-        return pico_hint(error, "enlarge it: invoke repack --cma 32M");
+        const struct npu_demand demand = {.bytes = own + needed, .own = own};
+        return npu_explain(session->root, &demand, error);
     }
     int code = rknn_set_io_mem(session->context, *mem, attr);
     if (code != RKNN_SUCC) {
@@ -122,12 +127,12 @@ int npu_session_open(struct npu_session *session, const char *path, struct pico_
     int code = rknn_init(&session->context, (void *)(uintptr_t)path, 0, 0, NULL);
     if (code != RKNN_SUCC) {
         session->context = 0;
+        const struct npu_demand demand = npu_estimate(session->file.body_size);
         pico_fail(error, PICO_FAILED, "the RKNN runtime cannot open %s: %d (%s)", path, code,
                   npu_code_name(code));
-        return pico_hint(error,
-                         "the file, its platform and the device node are good: the runtime's "
-                         "own message above says more; possible causes are too little "
-                         "contiguous memory (CMA) and an old driver (below 0.2.1)");
+        pico_hint(error, "the file, its platform and the device node are good: the runtime's own "
+                         "message above says more");
+        return npu_explain(session->root, &demand, error);
     }
     if ((status = query(session, RKNN_QUERY_IN_OUT_NUM, "number of inputs", &counts, sizeof counts,
                         error)) != PICO_OK ||

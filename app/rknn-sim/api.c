@@ -5,7 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "rknn.h"
 #include "sim.h"
+#include "system.h"
 
 #define SIM_RUNTIME "SIMULATED 2.3.2 (rknn-sim)"
 #define SIM_DRIVER "SIMULATED"
@@ -17,6 +19,20 @@ static struct sim_model *models[CONTEXTS];
 
 static struct sim_model *model_of(rknn_context context) {
     return context >= 1 && context <= CONTEXTS ? models[context - 1] : NULL;
+}
+
+/* The real runtime asks the driver for its version, and refuses one before 0.2.1. */
+static bool driver_is_new(void) {
+    const char *root = getenv(RKNN_SIM_ROOT);
+    char line[128];
+    int major, minor, patch;
+
+    if (root == NULL || !pico_read_line(root, PICO_RKNPU_VERSION, line, sizeof line) ||
+        sscanf(line, "%*[^0-9]%6d.%6d.%6d", &major, &minor, &patch) != 3 ||
+        major * 10000 + minor * 100 + patch >= 201)
+        return true;
+    sim_error("the driver's version is %d.%d.%d, at least 0.2.1 is required", major, minor, patch);
+    return false;
 }
 
 int rknn_init(rknn_context *context, void *model, uint32_t size, uint32_t flag,
@@ -31,7 +47,11 @@ int rknn_init(rknn_context *context, void *model, uint32_t size, uint32_t flag,
     for (int i = 0; i < CONTEXTS; i++) {
         if (models[i] != NULL)
             continue;
-        models[i] = sim_model_open(model);
+        models[i] = driver_is_new() ? sim_model_open(model) : NULL;
+        if (models[i] != NULL && !sim_memory_take(models[i]->file.body_size)) {
+            sim_model_close(models[i]);
+            models[i] = NULL;
+        }
         if (models[i] == NULL)
             return RKNN_ERR_FAIL; /* the mini runtime answers -1 to every failure */
         *context = (rknn_context)(i + 1);
@@ -43,6 +63,7 @@ int rknn_init(rknn_context *context, void *model, uint32_t size, uint32_t flag,
 int rknn_destroy(rknn_context context) {
     if (model_of(context) == NULL)
         return RKNN_ERR_CTX_INVALID;
+    sim_memory_return(models[context - 1]->file.body_size);
     sim_model_close(models[context - 1]);
     models[context - 1] = NULL;
     return RKNN_SUCC;
@@ -157,7 +178,10 @@ rknn_tensor_mem *rknn_create_mem(rknn_context context, uint32_t size) {
     if (model_of(context) == NULL || size == 0)
         return NULL;
     rknn_tensor_mem *mem = calloc(1, sizeof *mem);
-    if (mem == NULL || posix_memalign(&mem->virt_addr, PAGE, size) != 0) {
+    bool enough = mem != NULL && sim_memory_take(size);
+    if (!enough || posix_memalign(&mem->virt_addr, PAGE, size) != 0) {
+        if (enough)
+            sim_memory_return(size);
         free(mem);
         return NULL;
     }
@@ -185,6 +209,7 @@ int rknn_destroy_mem(rknn_context context, rknn_tensor_mem *mem) {
         model->bound_input.mem = NULL;
     if (model->bound_output.mem == mem)
         model->bound_output.mem = NULL;
+    sim_memory_return(mem->size);
     free(mem->virt_addr);
     free(mem);
     return RKNN_SUCC;

@@ -1,7 +1,35 @@
-/* Which buffer may be bound to which tensor. */
+/* How much memory there is, and which buffer may be bound to which tensor. */
+#include <stdlib.h>
 #include <string.h>
 
+#include "rknn.h"
 #include "sim.h"
+#include "system.h"
+
+static uint64_t taken; /* by this process, in pages */
+
+static uint64_t pages(uint64_t bytes) {
+    return (bytes + 4095) / 4096 * 4096;
+}
+
+bool sim_memory_take(uint64_t bytes) {
+    const char *root = getenv(RKNN_SIM_ROOT);
+    struct pico_cma cma = {-1, -1, false};
+
+    if (root != NULL)
+        pico_read_cma(root, &cma);
+    long left = cma.free_kib >= 0 ? cma.free_kib : cma.total_kib;
+    if (left >= 0 && taken + pages(bytes) > (uint64_t)left * 1024) {
+        sim_error("failed to allocate %llu bytes of contiguous memory", (unsigned long long)bytes);
+        return false;
+    }
+    taken += pages(bytes);
+    return true;
+}
+
+void sim_memory_return(uint64_t bytes) {
+    taken -= pages(bytes);
+}
 
 static uint32_t bytes_of(rknn_tensor_type type) {
     switch (type) {

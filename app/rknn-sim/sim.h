@@ -44,6 +44,11 @@ struct sim_model {
 struct sim_model *sim_model_open(const char *path);
 void sim_model_close(struct sim_model *model);
 
+/* memory.c: the contiguous memory of the recorded board, where there is one. False, with the
+ * reason on stderr, when it has not `bytes` more. */
+bool sim_memory_take(uint64_t bytes);
+void sim_memory_return(uint64_t bytes);
+
 /* attributes.c: the answers of rknn_query. */
 enum sim_view { SIM_PLAIN, SIM_NATIVE, SIM_NHWC };
 void sim_input_attr(const struct sim_model *model, enum sim_view view, rknn_tensor_attr *attr);

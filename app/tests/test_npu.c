@@ -12,6 +12,7 @@ static int open_recipe(struct npu_session *session, const struct rknn_recipe *re
 
     write_rknn(recipe);
     memset(session, 0, sizeof *session);
+    session->root = "";
     int status = rknn_file_check("model.rknn", bytes, size, &session->file, error);
     return status == PICO_OK ? npu_session_open(session, "model.rknn", error) : status;
 }
@@ -146,6 +147,7 @@ static void layouts_agree(void **state) {
         size_t size = make_rknn(&recipe, bytes, sizeof bytes);
         write_rknn(&recipe);
         memset(&session, 0, sizeof session);
+        session.root = "";
         session.any_output = true;
         assert_int_equal(rknn_file_check("m", bytes, size, &session.file, &error), PICO_OK);
         assert_int_equal(npu_session_open(&session, "model.rknn", &error), PICO_OK);
@@ -172,6 +174,7 @@ static void a_misread_layout_differs(void **state) {
     size_t size = make_rknn(&recipe, bytes, sizeof bytes);
     write_rknn(&recipe);
     memset(&session, 0, sizeof session);
+    session.root = "";
     session.any_output = true;
     assert_int_equal(rknn_file_check("m", bytes, size, &session.file, &error), PICO_OK);
     assert_int_equal(npu_session_open(&session, "model.rknn", &error), PICO_OK);

@@ -7,7 +7,8 @@
 #include "system.h"
 
 static void facts_of_this_machine(void **state) {
-    cJSON *facts = pico_system_facts(""), *now = pico_system_state("");
+    struct pico_notes notes = {0};
+    cJSON *facts = pico_system_facts("", &notes), *now = pico_system_state("", PICO_AFTER, &notes);
 
     (void)state;
     assert_true(cJSON_IsString(pico_json_find(facts, "kernel.release")));
@@ -18,6 +19,7 @@ static void facts_of_this_machine(void **state) {
     /* Absent files are null, not invented. */
     assert_true(cJSON_IsNull(pico_json_find(facts, "npu_driver")));
     cJSON_Delete(facts);
+    assert_int_equal(notes.count, 0);
     cJSON_Delete(now);
 }
 
