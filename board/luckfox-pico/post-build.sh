@@ -41,6 +41,14 @@ if [ -f "$target/etc/shadow" ]; then
 	sed -i 's/^\([^:]*\)::/\1:*:/' "$target/etc/shadow"
 fi
 
+# Our fragment takes telnetd out of busybox, menuconfig or another package can bring it back.
+for file in etc/init.d/S50telnet usr/sbin/telnetd sbin/telnetd usr/sbin/in.telnetd; do
+	if [ -e "$target/$file" ] || [ -L "$target/$file" ]; then
+		fail "/$file is in the root file system: a login without encryption on port 23 of every
+  interface. Set CONFIG_TELNETD to n in busybox (make busybox-menuconfig), then build busybox again."
+	fi
+done
+
 if [ -z "$inputs" ]; then
 	echo "post-build: PICO_IMAGE_INPUTS is not set: root's password stays locked," \
 		"log in with a key that you put into /root/.ssh/authorized_keys" >&2

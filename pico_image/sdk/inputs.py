@@ -66,7 +66,7 @@ _READ_BY = (
         r"RK_POST_\w+|RK_PRE_\w+|RK_BUILD_APP_TO_OEM_PARTITION|RK_PARTITION_FS_TYPE_CFG",
         (Stage.FIRMWARE,),
     ),
-    (r"RK_ENABLE_ROCKCHIP_TEST", (Stage.ROOTFS, Stage.FIRMWARE)),
+    (r"RK_ENABLE_(ROCKCHIP_TEST|EUDEV|ADBD|GDB)", (Stage.ROOTFS, Stage.FIRMWARE)),
     # Sizes and CMA are only in env.img, which we make ourselves after the stages.
     (r"RK_PARTITION_CMD_IN_ENV|RK_BOOTARGS_CMA_SIZE|RK_JOBS", ()),
 )
@@ -77,6 +77,9 @@ _FINAL = re.compile(
     r"BR2_(TARGET_GENERIC_\w+|TARGET_ENABLE_ROOT_LOGIN|ROOTFS_\w+|TARGET_ROOTFS_\w+|SYSTEM_\w+|"
     r"CCACHE\w*|JLEVEL|DL_DIR|PRIMARY_SITE\w*|BACKUP_SITE|DEFCONFIG)"
 )
+
+#: Says which programs busybox has; the links and scripts of those that it had stay in the target.
+_BUSYBOX = "board/luckfox-pico/busybox.fragment"
 
 
 def stage_key(inputs: Mapping[str, Any]) -> str:
@@ -222,7 +225,8 @@ def rootfs_actions(old: Inputs, new: Inputs) -> list[str]:
     changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
     owned = {name: owner for name in changed if (owner := _owner(name, mine)) is not None}
     foreign = [name for name in changed if name not in owned and not _FINAL.fullmatch(name)]
-    if foreign:
+    boards = old["board files"], new["board files"]
+    if foreign or len({board.get(_BUSYBOX) for board in boards}) > 1:
         # Other packages may find and use it; ccache makes the rebuild fast.
         return ["wipe-output"]
     stale = set(owned.values())
@@ -237,7 +241,7 @@ def rootfs_actions(old: Inputs, new: Inputs) -> list[str]:
         }
         for version in sorted(versions):
             actions += ["drop", f"{name}-{version}" if version else name]
-    gone = set(old["board files"]) - set(new["board files"])
+    gone = set(boards[0]) - set(boards[1])
     if gone or any(_FINAL.fullmatch(name) for name in changed):
         actions.append("clean-target")
     return actions

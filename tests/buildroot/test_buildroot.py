@@ -104,6 +104,22 @@ def test_buildroot_finds_the_busybox_fragment_and_needs_it(
         assert f"# {symbol} is not set" in base
 
 
+def test_the_fragment_takes_telnet_out_of_the_sdks_busybox(buildroot: Path, tmp_path: Path) -> None:
+    """The SDK's busybox.config, which replaces Buildroot's, has telnetd: port 23 was open."""
+    base = tmp_path / "busybox.config"
+    on = ("CONFIG_TELNETD=y", "CONFIG_FEATURE_TELNETD_STANDALONE=y")
+    base.write_text("\n".join(("CONFIG_ASH=y", *on, "")))
+    fragment = ROOT / "board/luckfox-pico/busybox.fragment"
+    # As package/pkg-kconfig.mk calls it.
+    subprocess.run(
+        [buildroot / "support/kconfig/merge_config.sh", "-m", "-O", tmp_path, base, fragment],
+        cwd=buildroot, check=True, capture_output=True,
+    )  # fmt: skip
+    merged = (tmp_path / ".config").read_text().splitlines()
+    assert "CONFIG_ASH=y" in merged and "CONFIG_UDHCPD=y" in merged
+    assert not set(on) & set(merged)
+
+
 def test_a_dropped_symbol_is_explained_from_buildroots_own_files(
     buildroot: Path, external: Path, tmp_path: Path
 ) -> None:

@@ -62,6 +62,10 @@ def test_from_nothing(project: Project, console: Console) -> None:
     for name in ("usr/bin/adbd", "etc/init.d/S50usbdevice"):
         ours = (project.root / f"board/luckfox-pico/overlay/{name}").read_text()
         assert content(images / "rootfs.img", name) == ours
+    # Off in our BoardConfig: udev's mounts, gdb. Off in our fragment of busybox: telnet.
+    off = {"etc/init.d/S10udev", "etc/init.d/S50telnet", "usr/bin/gdb"}
+    assert not off & set(rootfs)
+    assert not [name for name in rootfs if "sd-cards-auto-mount" in name]
     # The vendor's overlays that stay are found although our BoardConfig lies elsewhere; the one
     # with the known password is not used.
     assert content(images / "rootfs.img", "etc/luckfox.cfg") == "config of the vendor\n"

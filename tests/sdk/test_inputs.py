@@ -161,6 +161,8 @@ def test_as_little_is_removed_as_needed() -> None:
     assert actions(**{name: without}) == ["drop", "runner-1.0"]
     assert actions(**{name: DEFCONFIG + "BR2_PACKAGE_HTOP=y\n"}) == ["wipe-output"]
     assert actions(**{name: DEFCONFIG + "BR2_OPTIMIZE_3=y\n"}) == ["wipe-output"]
+    fragment = "board/luckfox-pico/busybox.fragment"
+    assert actions(**{fragment: "CONFIG_UDHCPD=y\n"}) == ["wipe-output"]
     gone = tree()
     del gone["board/luckfox-pico/overlay/etc/motd"]
     assert rootfs_actions(inputs(tree())[Stage.ROOTFS], inputs(gone)[Stage.ROOTFS]) == [

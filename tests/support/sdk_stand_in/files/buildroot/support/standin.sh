@@ -139,6 +139,12 @@ package() {
         mkdir -p "$O/target/usr/bin"
         cp "$folder/program" "$O/target/usr/bin/$name"
         echo "$name,./usr/bin/$name" >"$folder/.files-list.txt"
+        # BUSYBOX_INSTALL_TELNET_SCRIPT of package/busybox/busybox.mk, after the fragments are merged.
+        if [ "$name" = busybox ] && busybox_has FEATURE_TELNETD_STANDALONE; then
+            mkdir -p "$O/target/etc/init.d"
+            echo "start telnetd" >"$O/target/etc/init.d/S50telnet"
+            echo "$name,./etc/init.d/S50telnet" >>"$folder/.files-list.txt"
+        fi
         if [ "$name" = npu-models ]; then
             mkdir -p "$O/target/usr/share/npu-models"
             cp -rL "${PICO_MODELS_DIR:?}"/* "$O/target/usr/share/npu-models/"
@@ -148,6 +154,13 @@ package() {
         timed end install-target "$name"
         touch "$folder/.stamp_target_installed" "$folder/.stamp_installed"
     fi
+}
+
+busybox_has() { # the last line wins, as with support/kconfig/merge_config.sh
+    local line
+    line=$(cat package/busybox/busybox.config \
+        $(value BR2_PACKAGE_BUSYBOX_CONFIG_FRAGMENT_FILES) | grep -E "CONFIG_$1[= ]" | tail -n 1)
+    [ "$line" = "CONFIG_$1=y" ]
 }
 
 stop() { # as pkg-generic.mk is named by make when a step fails
