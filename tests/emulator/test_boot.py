@@ -209,6 +209,41 @@ def test_damaged_userdata_is_repaired_or_replaced_in_memory_and_the_boot_goes_on
         machine.poweroff()
 
 
+def test_a_partition_that_something_mounted_before_is_released_and_checked(
+    machine: Machine,
+) -> None:
+    """As udev of the vendor's system does: every file system of the card on one folder."""
+    mount = "mount -t ext4 /dev/mmcblk0p"
+    state = "dd if=/dev/mmcblk0p5 bs=1 skip=1082 count=1 2>/dev/null | od -An -tu1"
+
+    def start() -> list[str]:
+        # Its messages go to the console, where a command's own output goes as well.
+        text = output_of(machine, "/etc/init.d/S20linkmount start")
+        return [line for line in text.splitlines() if line.startswith("mounts:")]
+
+    try:
+        # An error that only a check clears from s_state (byte 58 of the superblock).
+        output_of(machine, "echo here >/sys/fs/ext4/mmcblk0p5/trigger_fs_error && umount /oem")
+        assert output_of(machine, state).split() == ["3"]
+        output_of(machine, f"{mount}5 /mnt && {mount}6 /mnt && {mount}7 /mnt")
+        assert start() == [], "nothing to complain about"
+        assert output_of(machine, state).split() == ["1"]
+        mounts = output_of(machine, "grep -c '^/dev/mmcblk0p[56] ' /proc/mounts; cat /proc/mounts")
+        assert mounts.startswith("2\n"), mounts
+        assert "/dev/mmcblk0p5 /oem ext4 rw,nosuid,nodev" in mounts
+        assert "/dev/mmcblk0p6 /userdata ext4 rw,nosuid,nodev" in mounts
+
+        output_of(machine, f"umount /oem && {mount}5 /mnt")
+        output_of(machine, "(cd /mnt && echo there >/tmp/there && exec sleep 600) & true")
+        output_of(machine, "until [ -e /tmp/there ]; do sleep 1; done")
+        assert start() == ["mounts: oem is in use on /mnt, so it is not checked"]
+        assert "/dev/mmcblk0p5 /oem ext4 rw,nosuid,nodev" in output_of(machine, "cat /proc/mounts")
+    finally:
+        machine.run("kill $(pgrep -f 'sleep 600'); while pgrep -f 'sleep 600'; do sleep 1; done")
+        machine.run("umount /mnt; mountpoint -q /oem || /etc/init.d/S20linkmount start")
+        machine.run("rm -f /tmp/there")
+
+
 def test_a_card_without_its_string_or_root_says_so_and_stops(
     kit: Kit, own_card: Callable[[], Path], images: Path
 ) -> None:
