@@ -133,6 +133,12 @@ def compose(
     return Composed(out, bmap_path, bmap, sums, sizes)
 
 
+def check_parts(parts: Mapping[str, Path], table: PartitionTable) -> None:
+    """Raise what ``compose`` would raise for these parts, and write nothing."""
+    with ExitStack() as stack:
+        _open_parts(stack, parts, table, ())
+
+
 def _open_parts(
     stack: ExitStack,
     parts: Mapping[str, Path | Slice],

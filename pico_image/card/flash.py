@@ -26,7 +26,7 @@ from pico_image.card.verify import check_sums, damaged
 from pico_image.config.partitions import PartitionTable
 
 #: What ``--allow`` takes: reasons for refusing that the user may overrule by name.
-ALLOWABLE = ("mounted", "not-removable", "system", "emulator")
+ALLOWABLE = ("mounted", "not-removable", "system", "emulator", "emmc")
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,16 @@ def flash(
 
 def _refuse(source: ImageFile, target: Device, size: int, allow: Collection[str]) -> None:
     objections = target.objections(size)
-    if source.emulated and target.kind not in ("file", "loop"):
-        objections["emulator"] = (
-            "would get an image of the emulator, which no Luckfox board boots"
-            f" (its card is {source.table.device})"
-        )
+    if target.kind not in ("file", "loop"):
+        if source.emulated:
+            objections["emulator"] = (
+                "would get an image of the emulator, which no Luckfox board boots"
+            )
+        elif source.table.device not in (None, "mmcblk1"):
+            objections["emmc"] = (
+                f"would get an image for {source.table.device}, a board's eMMC or the card of an"
+                " older emulator: no Luckfox board boots it from a card, which is mmcblk1"
+            )
     reasons = [reason for name, reason in objections.items() if name not in allow]
     if not reasons:
         return

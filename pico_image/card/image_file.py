@@ -8,7 +8,7 @@ import shlex
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +48,23 @@ class ImageFile:
 
     @property
     def emulated(self) -> bool:
-        """Whether it is made for QEMU; the card of a Luckfox board is mmcblk1."""
-        arguments = self.variables.get("sys_bootargs", "").split()
-        return "pico.emulated=1" in arguments or self.table.device not in (None, "mmcblk1")
+        """Whether it is made for QEMU."""
+        return _emulated(self.variables)
+
+
+def _emulated(variables: Mapping[str, str]) -> bool:
+    return "pico.emulated=1" in variables.get("sys_bootargs", "").split()
+
+
+def is_for_emmc(folder: Path) -> bool:
+    """Whether a folder has the parts of an image for a board's eMMC, and so no card image.
+
+    To the boards' kernel the eMMC is mmcblk0, a card mmcblk1.
+    """
+    if (folder / "sdcard.img").exists() or not (folder / "env.img").is_file():
+        return False
+    source = open_source(folder)
+    return source.table.device == "mmcblk0" and not _emulated(source.variables)
 
 
 def open_image(path: Path) -> ImageFile:
@@ -59,6 +73,11 @@ def open_image(path: Path) -> ImageFile:
     Raises UserError when it is not a card image, is cut short, or does not fit its block map.
     """
     if path.is_dir():
+        if is_for_emmc(path):
+            raise UserError(
+                f"{path} is an image for the eMMC of a board, which no card reader can write",
+                hint=f"it is written over USB: {path / 'README.txt'} says how",
+            )
         path = path / "sdcard.img"
     try:
         with reading(path) as stream:

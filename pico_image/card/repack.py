@@ -19,7 +19,13 @@ from pico_image.card.blocks import CHUNK, Slice, SpanSet, data_spans, zero_runs
 from pico_image.card.compose import Composed, compose
 from pico_image.card.contents import content_of
 from pico_image.card.env import ENV_SIZE, env_image, env_text
-from pico_image.card.image_file import BUILD_INFO, COMPRESSED, build_info_path, open_source
+from pico_image.card.image_file import (
+    BUILD_INFO,
+    COMPRESSED,
+    build_info_path,
+    is_for_emmc,
+    open_source,
+)
 from pico_image.card.verify import update_sums
 from pico_image.config.partitions import PartitionTable, parse_size
 
@@ -108,6 +114,12 @@ def repack(console: Console, path: Path, out: Path, changes: Changes) -> Compose
     partition, or no change at all.
     """
     source = open_source(path)
+    if path.is_dir() and is_for_emmc(path):
+        raise UserError(
+            f"{path} is an image for the eMMC of a board, and repack makes card images",
+            hint="change cma_mib or partitions in the variant and run build-image again: "
+            "it makes env.img anew and runs no stage of the SDK",
+        )
     if not any(astuple(changes)):
         raise UserError(
             "nothing was asked to change",

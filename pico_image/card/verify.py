@@ -16,7 +16,13 @@ from pico_image.base.console import Console
 from pico_image.base.errors import CheckFailed, UserError
 from pico_image.base.files import sha256_file, write_text
 from pico_image.card.blocks import Slice
-from pico_image.card.image_file import ImageFile, build_info_path, open_image, open_source
+from pico_image.card.image_file import (
+    ImageFile,
+    build_info_path,
+    is_for_emmc,
+    open_image,
+    open_source,
+)
 
 SUMS = "SHA256SUMS"
 #: A signature of the sums, see pico_image.image.signing.
@@ -104,7 +110,7 @@ def verify(console: Console, path: Path) -> list[str]:
     there is nothing to check by or it cannot be read.
     """
     folder = path if path.is_dir() else path.parent
-    image = path / "sdcard.img" if path.is_dir() else path
+    image = path / "sdcard.img" if path.is_dir() and not is_for_emmc(path) else path
     if not image.exists():
         raise UserError(
             f"there is no card image {image}", hint="build one with: invoke build-image"
@@ -130,10 +136,11 @@ def verify(console: Console, path: Path) -> list[str]:
         raise CheckFailed(
             f"{path} is not what was built:\n" + "\n".join(f"  {x}" for x in differences)
         )
-    opened = open_image(image)
-    if opened.bmap is not None:
-        checked.append(f"{image.name} with its block map")
-        check_sums(console, opened)
+    if not image.is_dir():
+        opened = open_image(image)
+        if opened.bmap is not None:
+            checked.append(f"{image.name} with its block map")
+            check_sums(console, opened)
     if not checked:
         raise UserError(
             f"there is nothing to check {path} by: no {SUMS}, block map or build-info.json"
@@ -155,8 +162,8 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _compare_parts(image: Path, info: Path, checked: list[str], differences: list[str]) -> None:
-    """Compare the slots of the image with the parts in its build-info.json."""
-    if image.suffix != ".img":
+    """Compare the slots of an image, or a folder's parts, with those in its build-info.json."""
+    if image.suffix != ".img" and not image.is_dir():
         return
     source = open_source(image)
     for name, entry in _load(info).items():

@@ -170,7 +170,8 @@ def _folder(
     folder: Path, model: type[_M], kind: str, root: Path, origins: dict[str, dict[str, Origin]]
 ) -> tuple[dict[str, _M], dict[str, tuple[Document, list[Document]]]]:
     """What the files of a folder describe, and for each its file and those that it extends."""
-    documents = {path.stem: read_yaml(path) for path in sorted(folder.glob("*.yml"))}
+    paths = {path.stem: path for path in folder.glob("*.yml")}
+    documents = {name: read_yaml(paths[name]) for name in sorted(paths)}
     # Mappings with keys of the user's choice are merged, all other values replaced.
     free = {key for key, each in model.model_fields.items() if get_origin(each.annotation) is dict}
     entries: dict[str, _M] = {}

@@ -64,8 +64,10 @@ class Board(Strict):
     )
     soc: Literal["rv1103", "rv1106"] | None = None
     backend: Literal["luckfox-sdk", "emulator"]
-    medium: Literal["sd_card"] = "sd_card"
-    block_device: str = Field(description="name of the card in the board's kernel")
+    medium: Literal["sd_card", "emmc"] = Field(
+        default="sd_card", description="what it boots from: a card, or memory written over USB"
+    )
+    block_device: str = Field(description="name of the medium in the board's kernel")
     partitions: str = Field(description="SIZE[@OFFSET](NAME),... as in blkdevparts")
     cma_mib: int = Field(ge=0, description="rk_dma_heap_cma: what the NPU may allocate, MiB")
     usable_mib: int = Field(gt=0, description="RAM left to programs with cma_mib = 0, MiB")

@@ -58,6 +58,11 @@ class Target:
         return self.board.soc is None
 
     @property
+    def on_card(self) -> bool:
+        """Whether the board boots from a card; eMMC takes the parts over USB, not a card image."""
+        return self.board.medium == "sd_card"
+
+    @property
     def packages(self) -> list[str]:
         return self.variant.packages
 

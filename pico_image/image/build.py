@@ -15,6 +15,7 @@ from pico_image.base import project
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import locked, output_dir
+from pico_image.card.image_file import BUILD_INFO
 from pico_image.card.parts import Contents, Licences, Parts
 from pico_image.config import capacity
 from pico_image.config.configuration import Config
@@ -94,7 +95,7 @@ def build_image(
     login = login or Login()
     capacity.check_packages(target)
     project.source_date_epoch(target.config.root)  # raises for a value that is no number
-    finish.check_forms(forms)
+    _forms(target, forms)
     if target.emulated and login.password_file is not None:
         raise UserError(
             "the emulator's console needs no login, so a password has no use there",
@@ -124,7 +125,7 @@ def make_image(
     """
     folder = output_dir() / target.name
     images = folder / "images"
-    forms = finish.check_forms(forms)
+    forms = _forms(target, forms)
     waiting = f"the image folder of {target.name}"
     with locked(folder / ".lock", waiting, notify=console.info), _space_needed(images):
         granted = _grant(target, login or Login())
@@ -145,6 +146,18 @@ def make_image(
         # A run that failed later may have made it without showing it.
         console.info(f"root's password is in {password}")
     return parts
+
+
+def _forms(target: Target, forms: Sequence[str] | None) -> tuple[str, ...]:
+    """The compressed forms of the card image to make, checked; none where there is no card."""
+    if target.on_card:
+        return finish.check_forms(forms)
+    if forms:
+        raise UserError(
+            f"variant {target.name} has no card image to compress: its board boots from eMMC",
+            hint="leave --compress out",
+        )
+    return ()
 
 
 def _grant(target: Target, login: Login) -> access.Access | None:
@@ -199,7 +212,7 @@ def fetch(console: Console, target: Target, options: Options | None = None) -> N
 def existing_images(variant_name: str) -> Path:
     """The images folder of a variant that was built before; UserError when there is none."""
     images = output_dir() / variant_name / "images"
-    if not (images / finish.CARD).is_file():
+    if not (images / BUILD_INFO).is_file():
         raise UserError(
             f"there is no image of variant {variant_name} at {images}",
             hint=f"invoke build-image --variant {variant_name}",

@@ -1,7 +1,8 @@
 """Compose an image from its parts and write its papers: one code path for every backend.
 
-From the parts and the layout: ``sdcard.img`` with its block map and its compressed forms,
-``README.txt``, ``build-info.json``, ``sbom.cdx.json`` and ``SHA256SUMS`` of all of them.
+From the parts and the layout: ``sdcard.img`` with its block map and its compressed forms (not for a
+board that boots from eMMC), ``README.txt``, ``build-info.json``, ``sbom.cdx.json`` and
+``SHA256SUMS`` of all of them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pico_image.base import project
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import scratch_folder, sha256_file, write_text
-from pico_image.card.compose import compose
+from pico_image.card.compose import check_parts, compose
 from pico_image.card.parts import PARTS, Parts
 from pico_image.card.verify import write_sums
 from pico_image.config.target import Target
@@ -78,15 +79,23 @@ def finish(
         return
     stamp.unlink(missing_ok=True)
     files = {name: images / f"{name}.img" for name in PARTS}
-    with console.step("compose the card image"):
-        composed = compose(console, files, target.layout, images / CARD)
     for form in PROGRAMS:
         (images / f"{CARD}.{form}").unlink(missing_ok=True)
-    packed = [compress(console, images / CARD, form) for form in forms]
+    known: dict[str, str] = {}
+    if target.on_card:
+        with console.step("compose the card image"):
+            composed = compose(console, files, target.layout, images / CARD)
+        known = composed.sums
+        names = [*known, composed.bmap_path.name]
+        names += [compress(console, images / CARD, form).name for form in forms]
+    else:
+        check_parts(files, target.layout)
+        for name in (CARD, f"{CARD}.bmap"):
+            (images / name).unlink(missing_ok=True)  # of a variant that had another board
+        names = [path.name for path in files.values()]
     write_text(images / "README.txt", readme(target))
     write_text(images / "build-info.json", _build_info(target, parts, files))
-    names = [*composed.sums, composed.bmap_path.name, "README.txt", "build-info.json"]
-    names += [*(path.name for path in packed), ".env.txt", *parts.beside]
+    names += ["README.txt", "build-info.json", ".env.txt", *parts.beside]
     if parts.components is not None:
         write_text(images / sbom.NAME, sbom.document(target, cards, parts.components))
         names.append(sbom.NAME)
@@ -95,7 +104,7 @@ def finish(
         console.warn(
             f"no {sbom.NAME}: Buildroot did not tell what it built; --from rootfs makes it tell"
         )
-    sums = write_sums(images, names, composed.sums)
+    sums = write_sums(images, names, known)
     outputs = {name: _mark(images / name) for name in [*names, sums.name]}
     write_text(stamp, json.dumps({"inputs": inputs, "outputs": outputs}, indent=1) + "\n")
 
@@ -194,14 +203,18 @@ def compress(console: Console, image: Path, form: str) -> Path:
 
 
 def readme(target: Target) -> str:
-    """README.txt: how to get the folder onto a card, on every system, click by click."""
+    """README.txt: how to get the folder onto a card or into eMMC, on every system, by clicks."""
     layout = target.layout
     rows = "\n".join(
         f"  {layout.number(part.name)}  {part.name + '.img':<14} byte {part.offset:>12}"
         f"  sector 0x{part.offset // 512:X}"
         for part in layout
     )
-    return (_EMULATED if target.emulated else _README).format(variant=target.name, rows=rows)
+    writes = "\n".join(
+        f"    sudo upgrade_tool wl 0x{part.offset // 512:X} {part.name}.img" for part in layout
+    )
+    text = _EMULATED if target.emulated else _CARD if target.on_card else _EMMC
+    return text.format(variant=target.name, rows=rows, writes=writes)
 
 
 _EMULATED = """\
@@ -213,7 +226,7 @@ Its card is laid out as a board's:
 {rows}
 """
 
-_README = """\
+_CARD = """\
 {variant}: how to get it onto a microSD card
 {rows}
 
@@ -254,6 +267,42 @@ They do not go onto a card.
 A board with flash memory (Pico Mini B, Plus, Pro, Max) may start from that instead of the
 card. If it does, hold BOOT while you plug it in, or erase the flash. You know that it
 started from the card when /proc/cmdline says storagemedia=sd.
+
+Check this folder with: sha256sum -c SHA256SUMS
+"""
+
+#: What the tools of the SDK are called and take is read in its rkflash.sh and rkdownload.sh.
+_EMMC = """\
+{variant}: how to get it into the eMMC of the board
+{rows}
+
+There is no card image: this board boots from eMMC, memory that is soldered to it and written
+over USB. All that is in it will be lost. Nobody of this project has the board, so none of these
+steps was tried.
+
+Bring the board into download mode
+  Hold BOOT, plug the board into the computer's USB port, let go of BOOT. lsusb, or Windows'
+  device manager, now has a device 2207:110C.
+  U-Boot looks at the button. Where U-Boot itself no longer starts, Luckfox's forum says: short
+  the CLK pin of the eMMC to ground while you plug the board in, at your own risk.
+
+Linux, upgrade_tool (Rockchip's; in the SDK below tools/linux/Linux_Upgrade_Tool)
+  Where this folder has update.img:
+    sudo upgrade_tool uf update.img
+  or part by part:
+    sudo upgrade_tool db download.bin
+{writes}
+    sudo upgrade_tool rd
+
+Windows and Linux, SocToolKit (Rockchip's; in the SDK below tools)
+  The words on its buttons differ a little from version to version.
+  1. Start SocToolKit (on Windows: right click, "Run as administrator"). Choose the chip RV1106.
+  2. Bring the board into download mode. The list of USB devices has one entry, Maskrom.
+  3. In the Download tab choose this folder (Search Path). The list fills from .env.txt. Tick
+     download.bin, env, idblock, uboot, boot, oem, userdata, rootfs.
+  4. Click Download and wait for the message that it is done. The board starts by itself.
+
+You know that it started from eMMC when /proc/cmdline says storagemedia=emmc.
 
 Check this folder with: sha256sum -c SHA256SUMS
 """

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from pico_image.base.errors import CheckFailed, UserError
 from pico_image.base.files import atomic_write
+from pico_image.card.image_file import is_for_emmc
+from pico_image.card.parts import PARTS
 from pico_image.card.verify import SIGNATURE, SUMS, read_sums
 
 #: A signature that the same key made for another purpose does not count.
@@ -88,11 +90,16 @@ def verify(path: Path, signers: Path) -> str:
         raise CheckFailed(
             f"{sums} is not what {names[0]} signed: {said}\n  do not trust this image"
         )
-    name = "sdcard.img" if path.is_dir() else path.name
-    if name not in read_sums(sums):
-        raise CheckFailed(
-            f"{sums}, which {names[0]} signed, does not list {name}: nobody signed this image"
-        )
+    if path.is_dir():
+        parts = [f"{name}.img" for name in PARTS] if is_for_emmc(path) else ["sdcard.img"]
+    else:
+        parts = [path.name]
+    listed = read_sums(sums)
+    for name in parts:
+        if name not in listed:
+            raise CheckFailed(
+                f"{sums}, which {names[0]} signed, does not list {name}: nobody signed this image"
+            )
     return names[0]
 
 

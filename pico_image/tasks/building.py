@@ -52,7 +52,7 @@ def build_image(
     compress: str = "",
     sign_key: str = "",
 ) -> None:
-    """Build the SD image of a variant (default: the Luckfox Pico Mini)."""
+    """Build the image of a variant (default: the Luckfox Pico Mini)."""
     from pico_image.image import build, signing
 
     key = optional_path(sign_key)
@@ -70,7 +70,10 @@ def build_image(
     if not parts.complete:
         print("no image yet: the stage is done, others are not; run again without --only")
         return
-    print(f"image: {images / 'sdcard.img'}")
+    if target.on_card:
+        print(f"image: {images / 'sdcard.img'}")
+    else:
+        print(f"image: {images}, for eMMC; {images / 'README.txt'} says how it gets there")
     if key is not None:
         print(f"signature: {signing.sign(images, key)}")
 

@@ -161,7 +161,7 @@ def sign(_: Context, image: str, key: str = "") -> None:
         "verify-only": "only compare a card with the image",
         "yes": "do not ask",
         "full": "write every byte, not only what the block map names",
-        "allow": "overrule an objection: mounted, not-removable, system, emulator",
+        "allow": "overrule an objection: mounted, not-removable, system, emulator, emmc",
     },
 )
 @guarded

@@ -9,6 +9,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from pico_image.config import configuration
+from pico_image.config.schema import EVIDENCE
 from pico_image.config.target import Target
 from pico_image.tasks.common import JSON, VARIANT, Site, SiteTask, guarded, show
 
@@ -18,12 +19,26 @@ from pico_image.tasks.common import JSON, VARIANT, Site, SiteTask, guarded, show
 def variants(_: Context, json: bool = False) -> None:
     """List the images that can be built."""
     config = configuration.load()
+    boards = {name: config.board(variant.board) for name, variant in config.variants.items()}
     if json:
-        show({name: variant.model_dump() for name, variant in config.variants.items()})
+        show(
+            {
+                name: {
+                    **variant.model_dump(),
+                    "medium": boards[name].medium,
+                    "evidence": boards[name].evidence,
+                }
+                for name, variant in config.variants.items()
+            }
+        )
         return
     width = max(map(len, config.variants))
     for name, variant in config.variants.items():
-        print(f"{name:{width}}  {config.board(variant.board).backend:11}  {variant.title}")
+        board = boards[name]
+        print(f"{name:{width}}  {board.medium:7}  {board.evidence:9}  {variant.title}")
+    print("\nwhat is known of a board:")
+    for evidence, meaning in EVIDENCE.items():
+        print(f"  {evidence:9}  {meaning}")
 
 
 @task(help=VARIANT | JSON)

@@ -324,6 +324,7 @@ def test_an_emulators_image_does_not_get_onto_a_card(image: Composed, tmp_path: 
     from pico_image.card.image_file import open_image
 
     parts, table = card_images.make_parts(tmp_path / "parts")
+    parts["env"].write_bytes(env_image(boot_variables(table, 0, "pico.emulated=1")))
     composed = compose(Console(), parts, table, tmp_path / "sdcard.img")
     card = Device(Path("/dev/sdz"), CARD, removable=True)
     _refuse(open_image(image.image), card, image.bmap.image_size, ())

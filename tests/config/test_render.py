@@ -46,7 +46,7 @@ def changed(tree: Path) -> Change:
 
 
 def minimal_tree(tree: Path) -> Config:
-    """Two variants whose every value is written here, for the golden files."""
+    """Variants whose every value is written here, for the golden files."""
     shutil.rmtree(tree / "configs/variants")
     (tree / "configs/variants").mkdir()
     for name, text in {
@@ -59,12 +59,13 @@ def minimal_tree(tree: Path) -> Config:
         "packages: [rknn-runtime, npu-module, npu-runner]\n"
         "partitions: 32K(env),512K@32K(idblock),256K(uboot),32M(boot),64M(oem),64M(userdata),"
         "1G(rootfs)\n",
+        "emmc": "title: eMMC\nboard: luckfox-pico-86panel-w\npackages: [rknn-runtime]\n",
     }.items():
         (tree / f"configs/variants/{name}.yml").write_text(text)
     return configuration.load(tree)
 
 
-@pytest.mark.parametrize("variant", ["bench", "minimal"])
+@pytest.mark.parametrize("variant", ["bench", "minimal", "emmc"])
 def test_golden(tree: Path, variant: str, request: pytest.FixtureRequest) -> None:
     for relative, text in render.files(minimal_tree(tree), variant).items():
         golden = GOLDEN / relative.name
@@ -234,7 +235,7 @@ def test_ethernet_asks_for_an_address_where_there_is_one(tree: Path) -> None:
         asked = 'BR2_SYSTEM_DHCP="eth0"' in render.defconfig(loaded, name).splitlines()
         assert asked == loaded.board(loaded.variant(name).board).ethernet
     assert {name for name, board in loaded.boards.items() if board.ethernet} >= {
-        *("luckfox-pico-plus", "luckfox-pico-pro-max", "luckfox-pico-webbee")
+        *("luckfox-pico-plus", "luckfox-pico-pro-max", "luckfox-pico-ultra")
     }
 
 

@@ -62,6 +62,7 @@ class Project:
     engine: Engine
     models: Path
     options: Options
+    variant: str = VARIANT
 
     @property
     def config(self) -> Config:
@@ -69,7 +70,7 @@ class Project:
 
     @property
     def target(self) -> Target:
-        return Target.of(self.config, VARIANT)
+        return Target.of(self.config, self.variant)
 
     @property
     def contents(self) -> Contents:
@@ -77,13 +78,13 @@ class Project:
 
     @property
     def images(self) -> Path:
-        return self.output / VARIANT / "images"
+        return self.output / self.variant / "images"
 
     @property
     def volume(self) -> str:
         commit = self.config.source("luckfox-sdk").commit
         assert commit is not None
-        return f"{NAME}-{VARIANT}-{commit[:12]}"
+        return f"{NAME}-{self.variant}-{commit[:12]}"
 
     def build(self, console: Console, *, offline: bool = False, **changes: object) -> list[str]:
         """Build; the stages that ran, in order."""

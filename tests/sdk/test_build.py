@@ -17,7 +17,9 @@ from pico_image.base.errors import UserError
 from pico_image.base.files import sha256_file
 from pico_image.base.project import NAME
 from pico_image.card.env import read_env
+from pico_image.card.parts import PARTS
 from pico_image.card.verify import read_sums, verify
+from pico_image.config import render
 from pico_image.config.partitions import PartitionTable
 from pico_image.engine import volumes
 from pico_image.image import build
@@ -328,6 +330,36 @@ def test_whole_way_to_the_card(
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert console.log_path is not None
     assert "every stage of the SDK is up to date" in console.log_path.read_text()
+
+
+def test_a_board_that_boots_from_emmc(
+    project: Project, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Ultra W, whole: the parts and what the tools for USB take, and no card image."""
+    monkeypatch.setattr(convert, "convert", lambda *_: project.models)
+    project.variant = "luckfox-pico-ultra-w"
+    images = build.build_image(console, project.target, project.options).folder
+    assert images == project.images
+    env = read_env((images / "env.img").read_bytes())
+    assert env["blkdevparts"].startswith("mmcblk0:32K(env),")
+    assert env["sys_bootargs"].split()[0] == "root=/dev/mmcblk0p7"
+    # Made by the SDK itself with the same environment, or its update.img would be left out.
+    sums = read_sums(images / "SHA256SUMS")
+    assert {"update.img", "download.bin", *(f"{name}.img" for name in PARTS)} <= set(sums)
+    assert not [name for name in result(images) if name.startswith("sdcard")]
+    assert verify(console, images)
+    uboot = (images / "uboot.img").read_text()
+    assert "rk-emmc.config rv1106-luckfox-rgb-reset.config rv1106" in uboot
+    boot = (images / "boot.img").read_text()
+    assert "rv1106-bt.config" in boot and boot.endswith("rv1106g-luckfox-pico-ultra-w.dts\n")
+    # The vendor's Wi-Fi driver is there; the network of its example is not.
+    assert content(images / "oem.img", "usr/ko/insmod_wifi.sh") == "AIC8800DC\n"
+    assert 'BR2_SYSTEM_DHCP="eth0"' in render.defconfig(project.config, project.variant)
+    for name in ("rootfs.img", "oem.img", "userdata.img"):
+        assert b"Your wifi ssid" not in (images / name).read_bytes()
+    before = {path: path.stat().st_mtime_ns for path in images.iterdir()}
+    build.build_image(console, project.target, project.options)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_one_stage_writes_no_papers_for_an_image_that_is_out_of_date(

@@ -77,15 +77,22 @@ compile() { # compile NAME TARGET TEXT
     printf '%s\n' "$3" >>"$2"
 }
 
+# Read in parse_partition_file: what the kernel calls the medium.
+case ${RK_BOOT_MEDIUM:-sd_card} in
+    emmc) MEDIUM=mmcblk0 ;;
+    sd_card) MEDIUM=mmcblk1 ;;
+    *) echo "Not support storage medium type: $RK_BOOT_MEDIUM" >&2 && exit 1 ;;
+esac
+
 write_env() {
     # §7: rewritten with one line at every call; the others are appended by env and firmware only.
     mkdir -p "$IMAGE"
-    echo "blkdevparts=mmcblk1:$RK_PARTITION_CMD_IN_ENV" >"$ENV_FILE"
+    echo "blkdevparts=$MEDIUM:$RK_PARTITION_CMD_IN_ENV" >"$ENV_FILE"
 }
 
 build_env() {
     {
-        echo "sys_bootargs= root=/dev/mmcblk1p7 rootfstype=ext4 rk_dma_heap_cma=$RK_BOOTARGS_CMA_SIZE"
+        echo "sys_bootargs= root=/dev/${MEDIUM}p7 rootfstype=ext4 rk_dma_heap_cma=$RK_BOOTARGS_CMA_SIZE"
         echo "sd_parts=mmcblk0:16K@512(env),512K@32K(idblock),4M(uboot)"
     } >>"$ENV_FILE"
     mkenvimage -s 0x8000 -p 0x0 -o "$IMAGE/env.img" "$ENV_FILE"
@@ -108,6 +115,10 @@ build_kernel() {
 
 build_rootfs() {
     make rootfs -C "$SDK_ROOT_DIR/sysdrv"
+    if [ "${RK_ENABLE_WIFI:-}" = y ]; then
+        # Read in sysdrv/drv_ko/wifi/Makefile: beside the other modules.
+        echo "$RK_ENABLE_WIFI_CHIP" >"$OUT/sysdrv_out/kernel_drv_ko/insmod_wifi.sh"
+    fi
     # §1: the folder is made anew from the archive.
     rm -rf "$OUT/rootfs_uclibc_rv1106"
     mkdir -p "$OUT/sysdrv_out"
@@ -123,6 +134,10 @@ build_media() {
 }
 
 build_app() {
+    if [ "${RK_ENABLE_WIFI:-}" = y ]; then
+        printf 'ssid="%s"\npsk="%s"\n' "$LF_WIFI_SSID" "$LF_WIFI_PSK" \
+            >"$SDK_ROOT_DIR/project/app/wifi_app/wpa_supplicant.conf"
+    fi
     [ -n "${RK_APP_TYPE:-}" ] || { echo "RK_APP_TYPE is not set, skip" && return 0; }
     compile app "$OUT/app_out/bin/rkipc" "$RK_APP_TYPE"
 }
