@@ -5,7 +5,6 @@
 
 #define CPUFREQ "/sys/devices/system/cpu/cpu0/cpufreq/"
 #define KERNEL "of the kernel itself, the same on every Linux"
-#define RKNPU "boards report it read without harm; a counter or a text of the driver"
 #define OWN "of the calling process"
 
 const struct pico_board_entry pico_board_files[PICO_BOARD_FILES] = {
@@ -20,10 +19,14 @@ const struct pico_board_entry pico_board_files[PICO_BOARD_FILES] = {
     [PICO_DEVICE_TREE_MODEL] = {"/proc/device-tree/model", PICO_USE_TEXT, KERNEL},
     /* Several names, each ended by a zero byte. */
     [PICO_DEVICE_TREE_COMPATIBLE] = {"/proc/device-tree/compatible", PICO_USE_TEXT, KERNEL},
-    [PICO_RKNPU_VERSION] = {"/proc/rknpu/version", PICO_USE_TEXT, RKNPU},
-    [PICO_RKNPU_FREQ] = {"/proc/rknpu/freq", PICO_USE_TEXT, RKNPU},
-    [PICO_RKNPU_LOAD] = {"/proc/rknpu/load", PICO_USE_TEXT, RKNPU},
-    [PICO_RKNPU_POWER] = {"/proc/rknpu/power", PICO_USE_TEXT, RKNPU},
+    [PICO_RKNPU_VERSION] = {"/proc/rknpu/version", PICO_USE_TEXT,
+                            "a text that the driver contains"},
+    [PICO_RKNPU_FREQ] =
+        {"/proc/rknpu/freq", PICO_USE_TEXT,
+         "by the driver's source: powers the NPU and asks its clock, which is always there"},
+    [PICO_RKNPU_LOAD] = {"/proc/rknpu/load", PICO_USE_TEXT,
+                         "a counter of the driver; a board answered 50 times in a row"},
+    [PICO_RKNPU_POWER] = {"/proc/rknpu/power", PICO_USE_TEXT, "a counter of the driver"},
     /* npu-bench writes it, too (governor.c). */
     [PICO_GOVERNOR] = {CPUFREQ "scaling_governor", PICO_USE_TEXT, KERNEL},
     [PICO_CPU_FREQ] = {CPUFREQ "scaling_cur_freq", PICO_USE_TEXT, KERNEL},

@@ -29,21 +29,26 @@ static int query_attr(struct npu_session *session, rknn_query_cmd command, const
     return status;
 }
 
+/* The driver gives whole pages. */
+static uint64_t pages(uint64_t bytes) {
+    return (bytes + 4095) / 4096 * 4096;
+}
+
 /* The library accepts an output buffer of any size and writes beyond its end, and no IOMMU catches
  * that. The sizes of both buffers are therefore checked here. */
 static int bind(struct npu_session *session, rknn_tensor_attr *attr, rknn_tensor_mem **mem,
                 const char *what, struct pico_error *error) {
     size_t needed = npu_buffer_size(attr);
     uint64_t own = session->memory.total_dma_allocated_size +
-                   (session->input_mem != NULL ? session->input_mem->size : 0) +
-                   (session->output_mem != NULL ? session->output_mem->size : 0);
+                   (session->input_mem != NULL ? pages(session->input_mem->size) : 0) +
+                   (session->output_mem != NULL ? pages(session->output_mem->size) : 0);
 
     session->bound = false;
     *mem = rknn_create_mem(session->context, (uint32_t)needed);
     if (*mem == NULL || (*mem)->virt_addr == NULL || (*mem)->size < needed) {
         pico_fail(error, PICO_FAILED, "no contiguous memory for the model's %s (%zu bytes)", what,
                   needed);
-        const struct npu_demand demand = {.bytes = own + needed, .own = own};
+        const struct npu_demand demand = {.bytes = own + pages(needed), .own = own};
         return npu_explain(session->root, &demand, error);
     }
     int code = rknn_set_io_mem(session->context, *mem, attr);

@@ -5,17 +5,18 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "system.h"
 
 enum { NPU_DRIVER_LEAST = 201 }; /* 0.2.1, by the runtime's own message */
 
-/* Is the NPU's device node there, and for that use? errno says why not. */
-static bool device_has(const char *root, int mode) {
-    char path[PATH_MAX];
+/* Is the NPU's device node there? `path` receives its place. */
+static bool find_device(const char *root, char *path, size_t size) {
+    struct stat about;
 
-    return pico_board_path(root, PICO_RKNPU_DEVICE, path, sizeof path) && access(path, mode) == 0;
+    return pico_board_path(root, PICO_RKNPU_DEVICE, path, size) && stat(path, &about) == 0;
 }
 
 /* Does a device tree's list of names, each ended by a zero byte, have one of this chip? Boards name
@@ -56,12 +57,12 @@ static int check_chip(const char *root, struct pico_error *error) {
 
 int npu_preflight(const char *root, struct pico_error *error) {
     const char *device = pico_board_files[PICO_RKNPU_DEVICE].path;
-    char line[128];
+    char line[128], path[PATH_MAX];
     int status = check_chip(root, error);
 
     if (status != PICO_OK)
         return status;
-    if (!device_has(root, F_OK)) {
+    if (!find_device(root, path, sizeof path)) {
         if (pico_read_line(root, PICO_RKNPU_VERSION, line, sizeof line)) {
             pico_fail(error, PICO_BAD_INPUT, "there is no %s, although the NPU's driver is loaded",
                       device);
@@ -71,7 +72,7 @@ int npu_preflight(const char *root, struct pico_error *error) {
         return pico_hint(error, "load it (insmod /oem/usr/ko/rknpu.ko) and see that the device "
                                 "tree enables the NPU");
     }
-    if (!device_has(root, R_OK | W_OK)) {
+    if (access(path, R_OK | W_OK) != 0) {
         pico_fail(error, PICO_BAD_INPUT, "%s cannot be opened: %s", device, strerror(errno));
         return pico_hint(error, "run as root, or give the user access to it");
     }
@@ -79,9 +80,9 @@ int npu_preflight(const char *root, struct pico_error *error) {
 }
 
 int npu_refuse_simulator(const char *root, struct pico_error *error) {
-    char board[64];
+    char board[64], path[PATH_MAX];
 
-    if (!device_has(root, F_OK) &&
+    if (!find_device(root, path, sizeof path) &&
         !(pico_read_line(root, PICO_DEVICE_TREE_COMPATIBLE, board, sizeof board) &&
           strncmp(board, "rockchip,", 9) == 0))
         return PICO_OK;

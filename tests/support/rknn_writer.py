@@ -20,6 +20,7 @@ def rknn(
     inputs: int = 1,
     output: list[int] | None = None,
     vx_type: str = "int8",
+    body_bytes: int = 512,
 ) -> bytes:
     edge = {"left": "input", "left_tensor_id": 0, "right": "norm_tensor", "right_tensor_id": 0}
     dtype = {"qnt_method": "layer", "qnt_type": vx_type, "vx_type": vx_type}
@@ -34,7 +35,7 @@ def rknn(
         "version": toolkit,
     }
     text = json.dumps(trailer).encode()
-    body = b'{"pico_image": "made by a test"}\0'.ljust(512, b"\x5a")
+    body = b'{"pico_image": "made by a test"}\0'.ljust(body_bytes, b"\x5a")
     head = b"RKNN\0\0\0\0" + struct.pack("<QQ", container, len(body))
     return head.ljust(64, b"\xee") + body + struct.pack("<Q", len(text)) + text
 
