@@ -15,6 +15,9 @@ struct pico_backend_options {
     int threads;
     bool no_accelerator; /* neon-runner --no-xnnpack */
     bool any_output;     /* accept any output shape: the scores are not read */
+    /* Folder of golden vectors, or NULL: the model is refused, before it is loaded, unless they
+     * are its own. */
+    const char *golden;
     struct pico_notes *notes;
 };
 
@@ -44,6 +47,11 @@ struct pico_backend {
     /* Check that the output decodes to the same scores in every layout; NULL where there is only
      * one. The input is already written; `line` receives the result. */
     int (*compare_layouts)(void *state, char *line, size_t size, struct pico_error *error);
+    /* Compare the answers to the first `limit` (0: all) golden vectors of a folder; NULL where
+     * there are none. `print`: also as a table. *json is "verification" of a result; PICO_OK
+     * whatever its "verdict" is. */
+    int (*verify)(void *state, const char *folder, int limit, bool print, cJSON **json,
+                  struct pico_error *error);
     void (*close)(void *state);
 };
 

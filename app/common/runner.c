@@ -34,14 +34,18 @@ static int measure_all(struct pico_runner *runner, struct pico_error *error) {
     return status;
 }
 
+/* Standard output is for the JSON alone. */
+static bool json_only(const struct pico_runner *runner) {
+    return runner->options.json != NULL && strcmp(runner->options.json, "-") == 0;
+}
+
+/* Late facts, warnings and the JSON. */
 static int report(struct pico_runner *runner, struct pico_error *error) {
     const char *json_path = runner->options.json;
-    bool json_only = json_path != NULL && strcmp(json_path, "-") == 0;
     int status = PICO_OK;
 
-    add_warnings(runner);
-    if (!json_only)
-        pico_runner_print(runner);
+    if (json_path != NULL && runner->backend->late_facts != NULL)
+        runner->backend->late_facts(runner->state, runner->description.facts, &runner->notes);
     for (int i = 0; i < runner->notes.count; i++)
         fprintf(stderr, "%s: warning: %s\n", runner->backend->program, runner->notes.text[i]);
     if (json_path != NULL) {
@@ -77,10 +81,12 @@ static int verdict(const struct pico_runner *runner, struct pico_error *error) {
 static int measure_and_report(struct pico_runner *runner, struct pico_error *error) {
     int status = measure_all(runner, error);
 
-    if (status == PICO_OK && runner->options.json != NULL && runner->backend->late_facts != NULL)
-        runner->backend->late_facts(runner->state, runner->description.facts, &runner->notes);
-    if (status == PICO_OK)
+    if (status == PICO_OK) {
+        add_warnings(runner);
+        if (!json_only(runner))
+            pico_runner_print(runner);
         status = report(runner, error);
+    }
     return status == PICO_OK ? verdict(runner, error) : status;
 }
 
@@ -88,6 +94,29 @@ static int compare(struct pico_runner *runner, struct pico_error *error) {
     int status = pico_runner_load(runner, error);
 
     return status == PICO_OK ? pico_runner_compare(runner, error) : status;
+}
+
+static int verify(struct pico_runner *runner, struct pico_error *error) {
+    const struct pico_options *options = &runner->options;
+    bool print = !json_only(runner);
+    int status = pico_runner_load(runner, error);
+
+    if (status == PICO_OK && print)
+        pico_runner_print_engine(runner);
+    if (status == PICO_OK)
+        status = runner->backend->verify(runner->state, options->verify, options->vectors, print,
+                                         &runner->verification, error);
+    if (status == PICO_OK)
+        status = report(runner, error);
+    if (status != PICO_OK)
+        return status;
+    const cJSON *verdict = pico_json_find(runner->verification, "verdict");
+    if (cJSON_IsString(verdict) && strcmp(verdict->valuestring, "wrong") != 0)
+        return PICO_OK;
+    const cJSON *line = pico_json_find(runner->verification, "line");
+    return pico_fail(error, PICO_FAILED, "the answers of %s are not those of %s: %s",
+                     options->model, options->verify,
+                     cJSON_IsString(line) ? line->valuestring : "no verdict");
 }
 
 int pico_runner_main(int argc, char **argv, const struct pico_backend *backend) {
@@ -107,8 +136,9 @@ int pico_runner_main(int argc, char **argv, const struct pico_backend *backend) 
         return fflush(stdout) == 0 ? PICO_OK : PICO_BAD_INPUT;
     }
     if (status == PICO_OK)
-        status = runner->options.compare_layouts ? compare(runner, &error)
-                                                 : measure_and_report(runner, &error);
+        status = runner->options.verify != NULL    ? verify(runner, &error)
+                 : runner->options.compare_layouts ? compare(runner, &error)
+                                                   : measure_and_report(runner, &error);
     if (status != PICO_OK)
         pico_error_print(backend->program, &error);
     pico_runner_unload(runner);

@@ -18,6 +18,8 @@ enum { PICO_IMAGES_MAX = 16 };
 
 struct pico_options {
     const char *model, *labels, *card, *json, *root;
+    const char *verify; /* folder of golden vectors: instead of measuring */
+    int vectors;        /* of them, the first ones; 0: all */
     const char *images[PICO_IMAGES_MAX];
     int image_count;
     int raw_width, raw_height;
@@ -55,7 +57,8 @@ struct pico_runner {
     int classes;
     struct pico_output_view output;
     double load_us;
-    long available_kib; /* MemAvailable while the model is loaded */
+    long available_kib;  /* MemAvailable while the model is loaded */
+    cJSON *verification; /* with --verify */
     struct pico_picture_result pictures[PICO_IMAGES_MAX];
     int picture_count;
 };
@@ -67,7 +70,8 @@ int pico_runner_main(int argc, char **argv, const struct pico_backend *backend);
 int pico_options_parse(struct pico_options *options, int argc, char **argv,
                        const struct pico_backend *backend, struct pico_error *error);
 
-/* runner_load.c: card, labels, model and pictures, all checked before the first run. */
+/* runner_load.c: card, labels, model and pictures, all checked before the first run; with --verify
+ * the model alone. */
 int pico_runner_load(struct pico_runner *runner, struct pico_error *error);
 void pico_runner_unload(struct pico_runner *runner);
 
@@ -83,6 +87,7 @@ int pico_result_correct(const struct pico_picture_result *result);
 
 /* runner_report.c */
 void pico_runner_print(const struct pico_runner *runner);
+void pico_runner_print_engine(const struct pico_runner *runner); /* with --verify */
 cJSON *pico_runner_json(const struct pico_runner *runner);
 
 #endif

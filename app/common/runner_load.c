@@ -102,7 +102,8 @@ static int load_model(struct pico_runner *runner, struct pico_error *error) {
         .root = runner->options.root,
         .threads = runner->options.effort.threads,
         .no_accelerator = runner->options.no_accelerator,
-        .any_output = runner->options.compare_layouts,
+        .any_output = runner->options.compare_layouts || runner->options.verify != NULL,
+        .golden = runner->options.verify,
         .notes = &runner->notes,
     };
     struct pico_output_view output;
@@ -116,7 +117,7 @@ static int load_model(struct pico_runner *runner, struct pico_error *error) {
     runner->load_us = pico_now_us() - began;
     runner->backend->describe(runner->state, &runner->description);
     runner->backend->get_input(runner->state, &runner->input);
-    if (!runner->options.compare_layouts) {
+    if (!options.any_output) {
         runner->backend->get_output(runner->state, &output);
         runner->classes = output.classes;
     }
@@ -158,6 +159,8 @@ static int load_picture(struct pico_runner *runner, struct pico_picture_result *
 int pico_runner_load(struct pico_runner *runner, struct pico_error *error) {
     int status;
 
+    if (runner->options.verify != NULL)
+        return load_model(runner, error);
     if ((status = load_card(runner, error)) != 0 || (status = load_model(runner, error)) != 0)
         return status;
     if (!runner->options.compare_layouts &&
@@ -187,6 +190,7 @@ void pico_runner_unload(struct pico_runner *runner) {
         free(result->logits);
     }
     cJSON_Delete(runner->description.facts);
+    cJSON_Delete(runner->verification);
     pico_labels_free(&runner->labels);
     if (runner->state != NULL)
         runner->backend->close(runner->state);

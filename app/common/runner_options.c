@@ -16,6 +16,8 @@ enum {
     OPT_LOGITS,
     OPT_NO_XNNPACK,
     OPT_COMPARE_LAYOUTS,
+    OPT_VERIFY,
+    OPT_VECTORS,
 };
 
 static const struct option long_options[] = {
@@ -30,6 +32,8 @@ static const struct option long_options[] = {
     {"logits", no_argument, NULL, OPT_LOGITS},
     {"no-xnnpack", no_argument, NULL, OPT_NO_XNNPACK},
     {"compare-layouts", no_argument, NULL, OPT_COMPARE_LAYOUTS},
+    {"verify", required_argument, NULL, OPT_VERIFY},
+    {"vectors", required_argument, NULL, OPT_VECTORS},
     PICO_SHARED_OPTIONS,
     {NULL, 0, NULL, 0},
 };
@@ -63,7 +67,7 @@ static void print_help(const void *user) {
            "  --exact-decode     decode JPEG at full size, never at 1/2, 1/4 or 1/8\n"
            "%s" PICO_HELP_ROOT "  --version, --help\n"
            "\n"
-           "Exit: 0 done, 1 a run failed or a top-1 is wrong, 2 bad input, 130 interrupted.\n",
+           "Exit: 0 done, 1 a run failed or an answer is wrong, 2 bad input, 130 interrupted.\n",
            backend->program, backend->engine, PICO_IMAGES_MAX, backend->extra_help);
 }
 
@@ -120,6 +124,13 @@ static int set_option(void *user, int option, const char *value, struct pico_err
         }
         options->no_accelerator = true;
         return PICO_OK;
+    case OPT_VERIFY:
+        if (backend->verify == NULL)
+            return pico_fail(error, PICO_BAD_INPUT, "--verify is an option of npu-runner");
+        options->verify = value;
+        return PICO_OK;
+    case OPT_VECTORS:
+        return pico_option_int("vectors", value, 1, 1000, &options->vectors, error);
     case OPT_COMPARE_LAYOUTS:
     default:
         if (backend->compare_layouts == NULL) {
@@ -148,10 +159,18 @@ int pico_options_parse(struct pico_options *options, int argc, char **argv,
         .print_help = print_help,
     };
     int status = pico_options_read(&reader, argc, argv, error);
-    if (status == PICO_OK && (options->model == NULL || options->image_count == 0)) {
-        pico_fail(error, PICO_BAD_INPUT, "%s is missing",
-                  options->model == NULL ? "--model FILE" : "--image FILE");
-        return pico_hint(error, "%s --help lists the options", backend->program);
+    if (status != PICO_OK)
+        return status;
+    if (options->verify != NULL && (options->image_count > 0 || options->compare_layouts)) {
+        status =
+            pico_fail(error, PICO_BAD_INPUT, "--verify runs golden vectors alone; leave out %s",
+                      options->image_count > 0 ? "--image" : "--compare-layouts");
+    } else if (options->vectors > 0 && options->verify == NULL) {
+        status = pico_fail(error, PICO_BAD_INPUT, "--vectors needs --verify DIR");
+    } else if (options->model == NULL || (options->image_count == 0 && options->verify == NULL)) {
+        status = pico_fail(error, PICO_BAD_INPUT, "%s is missing",
+                           options->model == NULL ? "--model FILE" : "--image FILE");
     }
-    return status;
+    return status == PICO_OK ? PICO_OK
+                             : pico_hint(error, "%s --help lists the options", backend->program);
 }

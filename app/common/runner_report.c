@@ -52,6 +52,14 @@ static void print_picture(const struct pico_runner *runner,
     }
 }
 
+void pico_runner_print_engine(const struct pico_runner *runner) {
+    if (runner->description.simulated)
+        printf("SIMULATED NPU: the verdict is about the model and the programs, not about a "
+               "board\n");
+    printf("model      %s\n", runner->options.model);
+    printf("engine     %s; %s\n", runner->description.runtime, runner->description.line);
+}
+
 void pico_runner_print(const struct pico_runner *runner) {
     const struct pico_input_view *input = &runner->input;
     char why[160];
@@ -153,22 +161,22 @@ static cJSON *model_json(const struct pico_runner *runner) {
     return object;
 }
 
-cJSON *pico_runner_json(const struct pico_runner *runner) {
-    const struct pico_options *options = &runner->options;
+/* What results of both kinds have in common. */
+static cJSON *start_json(const struct pico_runner *runner, const char *kind) {
     cJSON *object = cJSON_CreateObject();
     char text[160];
 
     cJSON_AddStringToObject(object, "schema", PICO_RESULT_SCHEMA);
-    cJSON_AddStringToObject(object, "kind", "runner");
+    cJSON_AddStringToObject(object, "kind", kind);
     cJSON *program = cJSON_AddObjectToObject(object, "program");
     cJSON_AddStringToObject(program, "name", runner->backend->program);
     cJSON_AddStringToObject(program, "version", PICO_VERSION);
     pico_utc_text(text, sizeof text, false);
     cJSON_AddStringToObject(object, "ended", text);
     cJSON_AddBoolToObject(object, "clock_set", pico_clock_is_set());
-    cJSON_AddBoolToObject(object, "emulated", pico_is_emulated(options->root, text, sizeof text));
+    cJSON_AddBoolToObject(object, "emulated",
+                          pico_is_emulated(runner->options.root, text, sizeof text));
     cJSON_AddBoolToObject(object, "simulated_npu", runner->description.simulated);
-    cJSON_AddItemToObject(object, "model", model_json(runner));
     cJSON *engine = cJSON_Duplicate(runner->description.facts, true);
     if (engine == NULL)
         engine = cJSON_CreateObject();
@@ -177,6 +185,26 @@ cJSON *pico_runner_json(const struct pico_runner *runner) {
     cJSON_AddStringToObject(engine, "precision", runner->description.precision);
     cJSON_AddStringToObject(engine, "line", runner->description.line);
     cJSON_AddItemToObject(object, "engine", engine);
+    cJSON_AddItemToObject(object, "warnings", pico_json_notes(&runner->notes));
+    return object;
+}
+
+static cJSON *verification_json(const struct pico_runner *runner) {
+    cJSON *object = start_json(runner, "verification");
+
+    cJSON_AddStringToObject(cJSON_AddObjectToObject(object, "model"), "path",
+                            runner->options.model);
+    cJSON_AddItemToObject(object, "verification", cJSON_Duplicate(runner->verification, true));
+    return object;
+}
+
+cJSON *pico_runner_json(const struct pico_runner *runner) {
+    const struct pico_options *options = &runner->options;
+
+    if (runner->verification != NULL)
+        return verification_json(runner);
+    cJSON *object = start_json(runner, "runner");
+    cJSON_AddItemToObject(object, "model", model_json(runner));
     cJSON *protocol = cJSON_AddObjectToObject(object, "protocol");
     cJSON_AddStringToObject(protocol, "unit", "us");
     cJSON_AddStringToObject(protocol, "percentiles", PICO_PERCENTILE_RULE);
@@ -190,6 +218,5 @@ cJSON *pico_runner_json(const struct pico_runner *runner) {
     cJSON *pictures = cJSON_AddArrayToObject(object, "pictures");
     for (int i = 0; i < runner->picture_count; i++)
         cJSON_AddItemToArray(pictures, picture_json(runner, &runner->pictures[i]));
-    cJSON_AddItemToObject(object, "warnings", pico_json_notes(&runner->notes));
     return object;
 }

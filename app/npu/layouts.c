@@ -167,22 +167,30 @@ static float element(const rknn_tensor_attr *attr, const void *data, size_t at) 
     }
 }
 
-int npu_decode(const rknn_tensor_attr *attr, const void *data, size_t channels, size_t pixels,
-               float *values, struct pico_error *error) {
+/* Where the elements lie: (c, p) at (c / group * plane + p) * group + c % group. With one group of
+ * all channels that is NHWC, with groups of one channel NCHW. */
+struct order {
+    size_t group, plane;
+};
+
+static size_t element_at(const struct order *order, size_t c, size_t p) {
+    return (c / order->group * order->plane + p) * order->group + c % order->group;
+}
+
+static int find_order(const rknn_tensor_attr *attr, size_t channels, size_t pixels,
+                      struct order *order, struct pico_error *error) {
     size_t size = element_size(attr->type), room = size == 0 ? 0 : npu_buffer_size(attr) / size;
     const uint32_t *d = attr->dims;
-    /* Element (c, p) lies at (c / group * plane + p) * group + c % group: with one group of all
-     * channels that is NHWC, with groups of one channel NCHW. */
-    size_t group = 1, plane = pixels, end = channels * pixels;
+    size_t end = channels * pixels;
 
+    *order = (struct order){1, pixels};
     if (attr->fmt == RKNN_TENSOR_NC1HWC2 && attr->n_dims == 5) {
-        group = d[4];
-        plane = (size_t)d[2] * d[3];
-        end = (size_t)d[1] * plane * group;
-        if (group == 0 || plane < pixels || d[1] * group < channels)
+        *order = (struct order){d[4], (size_t)d[2] * d[3]};
+        end = (size_t)d[1] * order->plane * order->group;
+        if (order->group == 0 || order->plane < pixels || d[1] * order->group < channels)
             end = SIZE_MAX;
     } else if (attr->fmt == RKNN_TENSOR_NHWC) {
-        group = channels;
+        order->group = channels;
     }
     if (end > room) {
         return pico_fail(
@@ -190,10 +198,38 @@ int npu_decode(const rknn_tensor_attr *attr, const void *data, size_t channels, 
             "an output of layout %d and type %s cannot hold %zu channels of %zu pixels",
             (int)attr->fmt, npu_type_name(attr->type), channels, pixels);
     }
+    return PICO_OK;
+}
+
+int npu_decode(const rknn_tensor_attr *attr, const void *data, size_t channels, size_t pixels,
+               float *values, struct pico_error *error) {
+    struct order order;
+    int status = find_order(attr, channels, pixels, &order, error);
+
+    if (status != PICO_OK)
+        return status;
     for (size_t c = 0; c < channels; c++) {
         for (size_t p = 0; p < pixels; p++)
-            values[c * pixels + p] =
-                element(attr, data, (c / group * plane + p) * group + c % group);
+            values[c * pixels + p] = element(attr, data, element_at(&order, c, p));
+    }
+    return PICO_OK;
+}
+
+int npu_decode_int8(const rknn_tensor_attr *attr, const void *data, size_t channels, size_t pixels,
+                    int8_t *values, struct pico_error *error) {
+    struct order order;
+
+    if (attr->type != RKNN_TENSOR_INT8) {
+        return pico_fail(error, PICO_BAD_INPUT,
+                         "the model's output is %s; golden vectors are of INT8 outputs",
+                         npu_type_name(attr->type));
+    }
+    int status = find_order(attr, channels, pixels, &order, error);
+    if (status != PICO_OK)
+        return status;
+    for (size_t c = 0; c < channels; c++) {
+        for (size_t p = 0; p < pixels; p++)
+            values[c * pixels + p] = ((const int8_t *)data)[element_at(&order, c, p)];
     }
     return PICO_OK;
 }

@@ -24,6 +24,10 @@ size_t npu_buffer_size(const rknn_tensor_attr *attr);
 int npu_decode(const rknn_tensor_attr *attr, const void *data, size_t channels, size_t pixels,
                float *values, struct pico_error *error);
 
+/* The same as stored, not dequantised. PICO_BAD_INPUT for outputs of another type than INT8. */
+int npu_decode_int8(const rknn_tensor_attr *attr, const void *data, size_t channels, size_t pixels,
+                    int8_t *values, struct pico_error *error);
+
 const char *npu_type_name(rknn_tensor_type type);
 const char *npu_code_name(int code);
 

@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "golden.h"
 #include "layouts.h"
 #include "mapping.h"
 #include "npu_session.h"
 #include "preflight.h"
+#include "verify.h"
 
 static void close_npu(void *state) {
     npu_session_close(state);
@@ -35,6 +37,24 @@ static int check_machine(const char *root, struct pico_error *error) {
     return npu_preflight(root, error);
 }
 
+static int read_golden(struct golden **golden, const char *folder, struct pico_error *error) {
+    *golden = malloc(sizeof **golden);
+    if (*golden == NULL)
+        return pico_fail(error, PICO_FAILED, "not enough memory to read %s", folder);
+    return golden_read(*golden, folder, error);
+}
+
+static int check_golden(const struct pico_backend_options *options, const struct pico_mapping *file,
+                        const struct rknn_file *facts, struct pico_error *error) {
+    struct golden *golden;
+    int status = read_golden(&golden, options->golden, error);
+
+    if (status == PICO_OK)
+        status = golden_check_model(golden, options->model, file->data, file->size, facts, error);
+    free(golden);
+    return status;
+}
+
 static int open_session(struct npu_session *session, const struct pico_backend_options *options,
                         struct pico_error *error) {
     struct pico_mapping file;
@@ -43,6 +63,9 @@ static int open_session(struct npu_session *session, const struct pico_backend_o
     if (status != PICO_OK)
         return status;
     status = rknn_file_check(options->model, file.data, file.size, &session->file, error);
+    /* Before it is opened: what the runtime does with a damaged model is not known. */
+    if (status == PICO_OK && options->golden != NULL)
+        status = check_golden(options, &file, &session->file, error);
     /* The runtime opens the file by its path: this mapping is no longer needed. */
     pico_unmap_file(&file);
     if (status == PICO_OK)
@@ -143,10 +166,37 @@ static int compare_layouts(void *state, char *line, size_t size, struct pico_err
     return npu_session_compare_layouts(state, line, size, error);
 }
 
+static int verify(void *state, const char *folder, int limit, bool print, cJSON **json,
+                  struct pico_error *error) {
+    const struct npu_session *session = state;
+    struct npu_verification *result = malloc(sizeof *result);
+    struct golden *golden;
+    int status = read_golden(&golden, folder, error);
+
+    if (status == PICO_OK && result == NULL)
+        status = pico_fail(error, PICO_FAILED, "not enough memory to compare answers");
+    if (status == PICO_OK)
+        status = npu_verify(state, golden, limit, result, error);
+    if (status == PICO_OK && print)
+        npu_verification_print(result, golden);
+    if (status == PICO_OK) {
+        *json = npu_verification_json(result, golden);
+        cJSON_AddBoolToObject(*json, "simulated", is_simulated(session));
+        cJSON_AddStringToObject(*json, "runtime", session->version.api_version);
+    }
+    free(golden);
+    free(result);
+    return status;
+}
+
 const struct pico_backend pico_npu_backend = {
     .program = "npu-runner",
     .engine = "npu",
-    .extra_help = "  --compare-layouts  prove that native and NHWC outputs hold the same scores\n",
+    .extra_help =
+        "  --compare-layouts  prove that native and NHWC outputs hold the same scores\n"
+        "  --verify DIR       instead of pictures: are the answers to the golden vectors\n"
+        "                     in DIR those of the PC, byte by byte?\n"
+        "  --vectors N        only the first N golden vectors (all)\n",
     .open = open_npu,
     .describe = describe,
     .late_facts = late_facts,
@@ -154,5 +204,6 @@ const struct pico_backend pico_npu_backend = {
     .run = run,
     .get_output = get_output,
     .compare_layouts = compare_layouts,
+    .verify = verify,
     .close = close_npu,
 };
