@@ -58,7 +58,9 @@ struct bench_config {
     int rounds;        /* that ended well */
     struct pico_samples load;
     long peak_kib, available_kib;
-    cJSON *facts; /* "engine" of the runner's result */
+    cJSON *facts;                   /* "engine" of the runner's result */
+    cJSON *verification;            /* of the NPU's answers to golden vectors; NULL: none */
+    char verification_failure[640]; /* "" or why they could not be compared */
     struct bench_picture pictures[PICO_CARD_IMAGES];
 };
 
@@ -86,8 +88,12 @@ int bench_options_parse(struct bench_options *options, int argc, char **argv,
 /* models.c */
 int bench_models_find(struct bench *bench, struct pico_error *error);
 void bench_models_free(struct bench *bench);
-/* Compare each file with the hash on its card (through the system's sha256sum). */
+/* Compare each file with the hash on its card. */
 int bench_models_verify(struct bench *bench, struct pico_error *error);
+
+/* measure.c: compare the NPU's answers with the golden vectors of each model, once. What is wrong
+ * is reported, and measuring goes on. */
+int bench_verify(struct bench *bench, struct pico_error *error);
 
 /* measure.c: all rounds. */
 int bench_measure(struct bench *bench, struct pico_error *error);
@@ -115,8 +121,8 @@ double bench_gops(const struct bench_model *model, const struct bench_picture *p
  * the CPU, a simulator, an unknown clock. */
 double bench_npu_share(const struct bench *bench, const struct bench_model *model,
                        const struct bench_config *config, const struct bench_picture *picture);
-/* Add warnings and failures: statistics that the samples do not support, wrong classes, changed
- * clocks. */
+/* Add warnings and failures: statistics that the samples do not support, wrong classes, answers
+ * that are not the PC's, changed clocks. */
 void bench_judge(struct bench *bench);
 
 /* table.c, result.c */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "board_files.h"
+#include "clock.h"
 #include "stop.h"
 
 enum { OUTPUT_LIMIT = 32 << 20 };
@@ -80,7 +81,8 @@ static void add_complaint(struct complaint *state, struct child_output *output, 
     }
 }
 
-static int read_both(pid_t child, int out, int err, struct child_output *output) {
+static int read_both(pid_t child, int out, int err, int limit_s, struct child_output *output) {
+    double began = pico_now_us();
     struct pollfd files[2] = {{out, POLLIN, 0}, {err, POLLIN, 0}};
     struct complaint complaint = {.length = 0};
     size_t capacity = 0;
@@ -92,6 +94,10 @@ static int read_both(pid_t child, int out, int err, struct child_output *output)
         if (pico_stop_requested() && !told) {
             kill(child, SIGTERM);
             told = 1;
+        }
+        if (limit_s > 0 && !output->late && pico_now_us() - began > limit_s * 1e6) {
+            kill(child, SIGKILL);
+            output->late = true;
         }
         if (ready <= 0)
             continue;
@@ -112,7 +118,8 @@ static int read_both(pid_t child, int out, int err, struct child_output *output)
     return status;
 }
 
-int child_run(char *const *arguments, struct child_output *output, struct pico_error *error) {
+int child_run(char *const *arguments, int limit_s, struct child_output *output,
+              struct pico_error *error) {
     int out[2], err[2], ended = 0;
 
     memset(output, 0, sizeof *output);
@@ -134,7 +141,7 @@ int child_run(char *const *arguments, struct child_output *output, struct pico_e
         status =
             pico_fail(error, PICO_FAILED, "could not start %s: %s", arguments[0], strerror(errno));
     } else {
-        if (read_both(child, out[0], err[0], output) != 0) {
+        if (read_both(child, out[0], err[0], limit_s, output) != 0) {
             status =
                 pico_fail(error, PICO_FAILED, "%s printed more than memory can hold", arguments[0]);
         }

@@ -119,11 +119,25 @@ static void judge_system(struct bench *bench) {
                   either(bench, "temperature_celsius"));
 }
 
+static void judge_verification(struct bench *bench, const struct bench_model *model,
+                               const struct bench_config *config) {
+    const cJSON *verdict = pico_json_find(config->verification, "verdict");
+    const cJSON *line = pico_json_find(config->verification, "line");
+
+    if (config->verification_failure[0] != '\0')
+        pico_note(&bench->failures, "%s %s: its answers could not be compared with the PC's: %s",
+                  model->card.name, config->title, config->verification_failure);
+    if (cJSON_IsString(verdict) && strcmp(verdict->valuestring, "wrong") == 0)
+        pico_note(&bench->failures, "%s %s: its answers are not the PC's: %s", model->card.name,
+                  config->title, cJSON_IsString(line) ? line->valuestring : "wrong");
+}
+
 void bench_judge(struct bench *bench) {
     for (int i = 0; i < bench->model_count; i++) {
         const struct bench_model *model = &bench->models[i];
         for (int k = 0; k < BENCH_CONFIGS; k++) {
             const struct bench_config *config = &model->configs[k];
+            judge_verification(bench, model, config);
             for (int p = 0; config->rounds > 0 && p < model->card.image_count; p++)
                 judge_picture(bench, model, config, p);
         }

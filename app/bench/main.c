@@ -66,7 +66,8 @@ static int measure(struct bench *bench, struct pico_error *error) {
     fprintf(stderr, "npu-bench %s: %d model%s, %d round%s%s\n", PICO_VERSION, bench->model_count,
             bench->model_count == 1 ? "" : "s", bench->options.rounds,
             bench->options.rounds == 1 ? "" : "s", bench->emulated ? ", emulated CPU" : "");
-    if ((status = bench_models_verify(bench, error)) != PICO_OK)
+    if ((status = bench_models_verify(bench, error)) != PICO_OK ||
+        (status = bench_verify(bench, error)) != PICO_OK)
         return status;
     bench_governor_raise(bench);
     bench->before = pico_system_state(bench->options.root, PICO_BEFORE, &bench->warnings);

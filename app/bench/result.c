@@ -87,6 +87,8 @@ static cJSON *config_json(const struct bench *bench, const struct bench_model *m
     cJSON_AddNumberToObject(object, "rounds", config->rounds);
     cJSON_AddItemToObject(object, "facts", copy(config->facts));
     cJSON_AddItemToObject(object, "load", pico_json_stats(&config->load));
+    cJSON_AddItemToObject(object, "verification", copy(config->verification));
+    add_text_or_null(object, "verification_failure", config->verification_failure);
     cJSON *memory = cJSON_AddObjectToObject(object, "memory");
     cJSON_AddNumberToObject(memory, "peak_kib", (double)config->peak_kib);
     cJSON_AddNumberToObject(memory, "available_kib", (double)config->available_kib);

@@ -300,6 +300,21 @@ static void print_context(const struct bench *bench) {
     }
 }
 
+static void print_verification(const struct bench_config *config) {
+    const cJSON *line = pico_json_find(config->verification, "line");
+    bool simulated = cJSON_IsTrue(pico_json_find(config->verification, "simulated"));
+
+    if (!config->present || strcmp(config->engine, "npu") != 0)
+        return;
+    printf("%sNPU = PC: ", simulated ? "SIMULATED " : "");
+    if (cJSON_IsString(line))
+        printf("%s%s\n", line->valuestring, simulated ? "; no proof for a board" : "");
+    else if (config->verification_failure[0] != '\0')
+        printf("not compared: %s\n", config->verification_failure);
+    else
+        printf("not compared: the model has no golden vectors\n");
+}
+
 void bench_print(const struct bench *bench) {
     for (int i = 0; i < bench->model_count; i++) {
         const struct bench_model *model = &bench->models[i];
@@ -308,6 +323,8 @@ void bench_print(const struct bench *bench) {
             any |= measured(&model->configs[k]);
         for (int picture = 0; any && picture < model->card.image_count; picture++)
             print_picture(bench, model, picture);
+        for (int k = 0; k < BENCH_CONFIGS; k++)
+            print_verification(&model->configs[k]);
     }
     print_context(bench);
     if (bench->options.mlperf_style)

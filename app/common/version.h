@@ -6,6 +6,6 @@
 #define PICO_VERSION "0.1.0"
 
 /* MAJOR.MINOR of app/bench/result.schema.json: readers refuse another major, ignore new fields. */
-#define PICO_RESULT_SCHEMA "1.1"
+#define PICO_RESULT_SCHEMA "1.2"
 
 #endif

@@ -131,6 +131,62 @@ class Input(Part):
     channels: Size
 
 
+class Difference(Part):
+    """The NPU's answer to one golden vector beside the PC's."""
+
+    name: str
+    exact_bytes: Count
+    bytes: Size
+    largest_step: Count
+    """in steps of the output's int8 grid"""
+    cosine: float | None
+    """of the dequantised answers; null when one is all zero"""
+    top1_equal: bool
+
+
+class Verification(Part):
+    """The NPU's answers to golden vectors, beside those of rknn-toolkit2's simulator on the PC."""
+
+    verdict: Literal["exact", "within-tolerance", "wrong"]
+    line: str
+    """the verdict in words"""
+    simulated: bool
+    """answered by a functional NPU simulator: no proof for a board"""
+    model_sha256: str
+    runtime: str
+    toolkit: str
+    tolerance_steps: Count
+    run: Count
+    listed: Size
+    """vectors that golden.json has; ``run`` of them were run"""
+    exact_bytes: Count
+    bytes: Count
+    largest_step: Count
+    least_cosine: float | None
+    top1_equal: Count
+    vectors: list[Difference]
+
+
+class VerifiedModel(Part):
+    """The model that ``npu-runner --verify`` was given."""
+
+    path: str
+
+
+class Verified(Part):
+    """The output of ``npu-runner --verify``."""
+
+    program: Program
+    ended: UTC
+    clock_set: bool
+    emulated: bool
+    simulated_npu: bool
+    model: VerifiedModel
+    engine: Engine
+    verification: Verification
+    warnings: list[str]
+
+
 class RunnerModel(Part):
     """The model that a runner was given."""
 
@@ -253,6 +309,10 @@ class Configuration(Part):
     load: Statistics
     memory: Memory
     pictures: list[Picture]
+    verification: Verification | None = None
+    """of the NPU, once before measuring; null without golden vectors"""
+    verification_failure: str | None = None
+    """why the answers could not be compared"""
 
     @property
     def runtime(self) -> str:
@@ -440,10 +500,14 @@ class Result(Bench):
     raw: dict[str, Any] = Field(repr=False)
 
 
+#: What the board's programs write, by its ``kind``.
+KINDS = {"bench": Bench, "runner": Runner, "verification": Verified}
+
+
 def schema_text() -> str:
     """The JSON Schema of everything that the board's programs write."""
     _, parts = models_json_schema(
-        [(Bench, "validation"), (Runner, "validation")], ref_template="#/$defs/{model}"
+        [(kind, "validation") for kind in KINDS.values()], ref_template="#/$defs/{model}"
     )
     whole = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -456,11 +520,15 @@ def schema_text() -> str:
         "required": ["schema", "kind"],
         "properties": {
             "schema": {"type": "string", "pattern": rf"^{MAJOR}\.[0-9]+$"},
-            "kind": {"enum": ["bench", "runner"]},
+            "kind": {"enum": list(KINDS)},
         },
-        "if": {"properties": {"kind": {"const": "bench"}}},
-        "then": {"$ref": "#/$defs/Bench"},
-        "else": {"$ref": "#/$defs/Runner"},
+        "allOf": [
+            {
+                "if": {"properties": {"kind": {"const": name}}},
+                "then": {"$ref": f"#/$defs/{kind.__name__}"},
+            }
+            for name, kind in KINDS.items()
+        ],
         "$defs": {name: _plain(part) for name, part in parts["$defs"].items()},
     }
     return _layout(whole) + "\n"

@@ -24,7 +24,7 @@ RESULT_LINE = r"npu-bench: (result (?P<path>/\S+)|FAILED: (?P<reason>.*?))\r?$"
 #: The first line of a run; a shell's prompt may stand before it on the console.
 _FIRST_LINE = re.compile(r"npu-bench \d+\.\d+\S*: ")
 #: What npu-bench prints while it works.
-_PROGRESS = re.compile(r"(round \d+/\d+ |INFO: )")
+_PROGRESS = re.compile(r"(round \d+/\d+ |verify  |INFO: )")
 
 
 @dataclass(frozen=True)
