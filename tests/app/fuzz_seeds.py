@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.app.pictures import encoded, scene
 from tests.support import rknn_writer, tflite_writer
-from tests.support.model_cards import CLASSES, model_folder
+from tests.support.model_cards import CLASSES, add_golden, model_folder
 
 FOUND = Path(__file__).parent / "fuzz"
 #: The first four bytes of a picture's input: flags, crop, width, height.
@@ -90,6 +90,10 @@ def write_corpus(target: str, folder: Path) -> None:
     if target == "card":
         made = model_folder(folder.parent / "card-model", npu=True)
         shutil.copy(made / "model.json", folder / "card")
+    elif target == "golden":
+        made = model_folder(folder.parent / "golden-model", npu=True)
+        answers = {"000-cat": (b"pixels", b"\0\1\2"), "held-out-1": (b"pixels", b"\3\1\2")}
+        shutil.copy(add_golden(made, answers) / "golden.json", folder / "list")
     elif target == "labels":
         (folder / "unix").write_bytes(b"tench\ngoldfish\ngreat white shark\n")
         (folder / "dos").write_bytes("tench\r\nK\u00e4tzchen\r\n\r\n".encode())

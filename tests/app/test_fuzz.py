@@ -19,6 +19,7 @@ from tests.app.fuzz_seeds import FOUND, write_corpus
 #: Executions in CI: about ten seconds each on an idle core.
 RUNS = {
     "card": 40_000,
+    "golden": 60_000,
     "labels": 60_000,
     "options": 300_000,
     "picture": 20_000,

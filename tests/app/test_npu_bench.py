@@ -174,6 +174,88 @@ def test_npu_columns(host: Path, programs: Path, tmp_path: Path) -> None:
         assert (comparison["speedup_total"] is None) == (comparison["of"] == "NPU int8")
 
 
+@pytest.fixture
+def verifiable(golden_model: Path, tmp_path: Path) -> Path:
+    """A folder of models: one that has golden vectors, which the simulator answers to the byte."""
+    shutil.copytree(golden_model, tmp_path / "models/colours")
+    return tmp_path / "models"
+
+
+def npu_configuration(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    (config,) = result_of(done)["models"][0]["configurations"]
+    assert config["title"] == "NPU int8"
+    return dict(config)
+
+
+def test_answers_are_compared_before_measuring(
+    host: Path, programs: Path, verifiable: Path
+) -> None:
+    for words, line in (
+        (("--quick",), "exact, 2 of 3 vectors"),
+        (FEW, "exact, 3 of 3 vectors"),
+    ):
+        done = bench(host, programs, verifiable, "--engine", "npu", *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"SIMULATED NPU = PC: {line}; no proof for a board\n" in done.stdout
+        steps = [line for line in done.stderr.splitlines() if line.startswith(("verify", "round"))]
+        assert steps[0] == "verify     colours  NPU int8" and steps[1].startswith("round 1/")
+        config = npu_configuration(done)
+        verification = config["verification"]
+        assert verification["line"] == line and verification["verdict"] == "exact"
+        assert verification["simulated"] is True
+        assert config["verification_failure"] is None
+        assert config["pictures"][0]["stages"]["total"]["n"] >= 1
+
+
+def test_answers_that_are_not_the_pcs(host: Path, programs: Path, verifiable: Path) -> None:
+    """The benchmark measures, and fails at its end."""
+    answer = verifiable / "colours/golden/001-dog.i8"
+    answer.write_bytes(answer.read_bytes()[::-1])
+    done = bench(host, programs, verifiable, "--engine", "npu", "--quick")
+    assert done.returncode == 1
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith(
+        "npu-bench: FAILED: colours NPU int8: its answers are not the PC's: WRONG, largest step "
+    )
+    assert "SIMULATED NPU = PC: WRONG, largest step " in done.stdout
+    config = npu_configuration(done)
+    assert config["verification"]["verdict"] == "wrong"
+    assert config["rounds"] == 1 and config["failure"] is None
+    shutil.rmtree(verifiable / "colours/golden")
+    done = bench(host, programs, verifiable, "--engine", "npu", "--quick")
+    assert done.returncode == 0
+    assert "NPU = PC: not compared: the model has no golden vectors" in done.stdout
+    config = npu_configuration(done)
+    assert config["verification"] is None and config["verification_failure"] is None
+
+
+NO_VERDICTS = {
+    "crash": ("kill -SEGV $$", "npu-runner was killed by signal 11"),
+    "garbage": ("echo '{\"verification\": '", "without a verdict"),
+    "no verdict": ('echo \'{"verification": {"line": "x"}}\'', "without a verdict"),
+    "refused": ("echo 'npu-runner: error: of another model' >&2; exit 2", "of another model"),
+}
+
+
+@pytest.mark.parametrize("name", NO_VERDICTS)
+def test_answers_that_cannot_be_compared(
+    host: Path, programs: Path, verifiable: Path, tmp_path: Path, name: str
+) -> None:
+    text, says = NO_VERDICTS[name]
+    real = shlex.quote(str(programs / "npu-runner"))
+    script(
+        tmp_path / "faulty/npu-runner",
+        f'case "$*" in *--verify*) {text} ;; *) exec {real} "$@" ;; esac\n',
+    )
+    done = bench(host, tmp_path / "faulty", verifiable, "--engine", "npu", "--quick")
+    assert done.returncode == 1
+    assert says in done.stdout.splitlines()[-1]
+    config = npu_configuration(done)
+    assert config["verification"] is None and says in config["verification_failure"]
+    assert config["rounds"] == 1 and config["failure"] is None
+    assert "NPU = PC: not compared: npu-runner" in done.stdout
+
+
 def test_quick_and_json_on_stdout(host: Path, programs: Path, models: Path) -> None:
     done = bench(host, programs, models, "--quick", "--json", "-")
     assert done.returncode == 0, done.stderr

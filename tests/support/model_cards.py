@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from pico_image.models import papers
 from pico_image.models.papers import CARD, ModelCard
+from pico_image.models.worker.jobs import GoldenVector
 from tests.support import rknn_writer, tflite_writer
 
 COLOURS = {"red": (230, 20, 40), "green": (30, 220, 60), "blue": (10, 40, 240)}
@@ -110,3 +113,20 @@ def softmax(values: tflite_writer.Array) -> tflite_writer.Array:
     powers = np.exp(values - values.max())
     result: tflite_writer.Array = powers / powers.sum()
     return result
+
+
+def add_golden(folder: Path, answers: Mapping[str, tuple[bytes, bytes]]) -> Path:
+    """``folder/golden`` for the ``.rknn`` there: by name the pixels and the int8 answer to them."""
+    golden = folder / papers.GOLDEN
+    golden.mkdir()
+    vectors = []
+    for name, (pixels, answer) in answers.items():
+        (golden / f"{name}.u8").write_bytes(pixels)
+        (golden / f"{name}.i8").write_bytes(answer)
+        steps = np.frombuffer(answer, np.int8)
+        second, first = sorted(steps.tolist())[-2:]
+        vectors.append(
+            GoldenVector(name, f"{name}.u8", f"{name}.i8", int(steps.argmax()), first - second)
+        )
+    papers.write_golden_list(folder.name, vectors, folder / "model.rknn", golden)
+    return golden
