@@ -501,7 +501,7 @@ class Result(Bench):
 
 
 #: What the board's programs write, by its ``kind``.
-KINDS = {"bench": Bench, "runner": Runner, "verification": Verified}
+KINDS: dict[str, type[Part]] = {"bench": Bench, "runner": Runner, "verification": Verified}
 
 
 def schema_text() -> str:
