@@ -16,6 +16,15 @@ const struct pico_board_entry pico_board_files[PICO_BOARD_FILES] = {
     [PICO_KERNEL_VERSION] = {"/proc/version", PICO_USE_TEXT, KERNEL},
     [PICO_MOUNTS] = {"/proc/mounts", PICO_USE_TEXT, KERNEL},
     [PICO_MODULES] = {"/proc/modules", PICO_USE_TEXT, KERNEL},
+    [PICO_STAT] = {"/proc/stat", PICO_USE_TEXT, KERNEL},
+    [PICO_PARTITIONS] = {"/proc/partitions", PICO_USE_TEXT, KERNEL},
+    [PICO_TCP] = {"/proc/net/tcp", PICO_USE_TEXT, KERNEL},
+    [PICO_TCP6] = {"/proc/net/tcp6", PICO_USE_TEXT, KERNEL},
+    /* Read through klogctl(), which takes nothing out of it; of a recorded board, dmesg.txt. */
+    [PICO_KERNEL_LOG] = {"/dev/kmsg", PICO_USE_NODE, "not opened"},
+    [PICO_HOSTNAME] = {"/proc/sys/kernel/hostname", PICO_USE_TEXT, KERNEL},
+    /* npu@ADDRESS/status and the names of cpu0-opp-table. */
+    [PICO_DEVICE_TREE] = {"/proc/device-tree", PICO_USE_FOLDER, KERNEL},
     [PICO_DEVICE_TREE_MODEL] = {"/proc/device-tree/model", PICO_USE_TEXT, KERNEL},
     /* Several names, each ended by a zero byte. */
     [PICO_DEVICE_TREE_COMPATIBLE] = {"/proc/device-tree/compatible", PICO_USE_TEXT, KERNEL},
@@ -30,11 +39,18 @@ const struct pico_board_entry pico_board_files[PICO_BOARD_FILES] = {
     /* npu-bench writes it, too (governor.c). */
     [PICO_GOVERNOR] = {CPUFREQ "scaling_governor", PICO_USE_TEXT, KERNEL},
     [PICO_CPU_FREQ] = {CPUFREQ "scaling_cur_freq", PICO_USE_TEXT, KERNEL},
+    [PICO_CPU_ALLOWED] = {CPUFREQ "scaling_max_freq", PICO_USE_TEXT, KERNEL},
+    [PICO_CPU_HIGHEST] = {CPUFREQ "cpuinfo_max_freq", PICO_USE_TEXT, KERNEL},
     [PICO_NPU_CLOCK] = {"/sys/kernel/debug/clk/aclk_npu_root/clk_rate", PICO_USE_TEXT,
                         "the clock framework's own copy of the rate"},
     [PICO_TEMPERATURE] = {"/sys/class/thermal/thermal_zone0/temp", PICO_USE_TEXT, KERNEL},
     [PICO_RELEASE] = {"/etc/pico-image-release", PICO_USE_TEXT, "an ordinary file of the image"},
     [PICO_DEPLOYED] = {"/etc/pico-deployed", PICO_USE_TEXT, "an ordinary file of the image"},
+    /* Names and secrets, read so that npu-doctor can leave them out. */
+    [PICO_PASSWD] = {"/etc/passwd", PICO_USE_TEXT, "an ordinary file of the image"},
+    [PICO_WPA_SUPPLICANT] = {"/etc/wpa_supplicant.conf", PICO_USE_TEXT,
+                             "an ordinary file of the image"},
+    [PICO_NETWORKS] = {"/sys/class/net", PICO_USE_FOLDER, "of each its address"},
     [PICO_PROC] = {"/proc", PICO_USE_FOLDER, "process numbers, and of each its name in comm"},
     [PICO_RKNPU_DEVICE] = {"/dev/rknpu", PICO_USE_NODE,
                            "never its ioctl RKNPU_GET_VOLT, which does what volt below does"},

@@ -14,6 +14,8 @@
 
 #include "clock.h"
 
+enum { LINE_LIMIT = 4 << 20 }; /* a kernel log has some hundred KB */
+
 /* In the child: every fact from `first` on as a line of JSON. */
 static void read_facts(int out, const char *root, const struct pico_fact *facts, int count) {
     signal(SIGPIPE, SIG_DFL);
@@ -34,23 +36,35 @@ static void read_facts(int out, const char *root, const struct pico_fact *facts,
 
 /* What the child has written so far, up to a line's end. */
 struct lines {
-    char text[8192];
-    size_t length;
+    char *text;
+    size_t length, capacity;
     bool ended; /* the child closed its end: it is dead or dying */
 };
+
+static bool has_room(struct lines *lines) {
+    if (lines->length < lines->capacity)
+        return true;
+    size_t capacity = lines->capacity == 0 ? 8192 : lines->capacity * 2;
+    char *text = capacity > LINE_LIMIT ? NULL : realloc(lines->text, capacity);
+    if (text == NULL)
+        return false;
+    lines->text = text;
+    lines->capacity = capacity;
+    return true;
+}
 
 /* Wait until a whole line is there; false when the child has ended or its time is over. */
 static bool next_line(int in, struct lines *lines) {
     double deadline = pico_now_us() + PICO_FACT_PATIENCE_MS * 1e3;
 
-    while (memchr(lines->text, '\n', lines->length) == NULL) {
+    while (lines->length == 0 || memchr(lines->text, '\n', lines->length) == NULL) {
         struct pollfd file = {in, POLLIN, 0};
         double left = (deadline - pico_now_us()) / 1e3;
-        if (left <= 0 || lines->length == sizeof lines->text)
+        if (left <= 0 || !has_room(lines))
             return false;
         if (poll(&file, 1, (int)left + 1) <= 0)
             continue;
-        ssize_t count = read(in, lines->text + lines->length, sizeof lines->text - lines->length);
+        ssize_t count = read(in, lines->text + lines->length, lines->capacity - lines->length);
         if (count < 0 && errno == EINTR)
             continue;
         lines->ended = count <= 0;
@@ -104,6 +118,7 @@ static int add_some(cJSON *object, const char *root, const struct pico_fact *fac
         while (child > 0 && done < count && next_line(ends[0], &lines))
             add_line(object, facts[done++].key, &lines);
         close(ends[0]);
+        free(lines.text);
         if (child > 0)
             end_child(child, lines.ended, how, sizeof how);
     }

@@ -157,8 +157,10 @@ def _stop(connection: Connection, pid: int) -> None:
 
 
 def _newest(connection: Connection) -> str:
+    # npu-doctor writes there, too.
     output = connection.run(
-        f"ls -t {RESULTS}/*.json 2>/dev/null | head -n 1", what="look for results"
+        f"ls -t {RESULTS}/*.json 2>/dev/null | grep -v /doctor- | head -n 1",
+        what="look for results",
     )
     path = output.decode("utf-8", "replace").strip()
     if not path:

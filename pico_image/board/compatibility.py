@@ -15,6 +15,8 @@ from pico_image.models.papers import read_card
 
 MODELS = "/usr/share/npu-models"
 PROGRAMS = "/usr/bin"
+#: Programs that came into the package of another: an older image has that one alone.
+CAME_WITH = {"npu-doctor": "npu-bench"}
 NPU_RUNNER = f"{PROGRAMS}/npu-runner"
 #: In every npu-runner that is linked with the simulator (app/rknn-sim/api.c), and in no other.
 SIMULATOR = "(rknn-sim)"
@@ -23,14 +25,17 @@ ELF_ARM, PT_INTERP = 40, 3
 
 
 def programs(connection: Connection, folder: Path) -> dict[str, Path]:
-    """Programs of a ``bin`` folder that the board has, too, by their paths there.
+    """Programs of a ``bin`` folder that belong to the board's packages, by their paths there.
 
     A simulator never replaces a vendor's runtime: an npu-runner that was compiled here is linked
     with the NPU simulator, so a board's own is kept, with a warning.
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     paths = {f"{PROGRAMS}/{name}": folder / name for name in names}
-    tests = "; ".join(f"[ -x {shlex.quote(p)} ] && echo {shlex.quote(p)}" for p in paths)
+    known_by = {f"{PROGRAMS}/{n}": f"{PROGRAMS}/{CAME_WITH.get(n, n)}" for n in names}
+    tests = "; ".join(
+        f"[ -x {shlex.quote(known_by[path])} ] && echo {shlex.quote(path)}" for path in paths
+    )
     installed = connection.run(f"{tests}; true", what="look for programs").decode().split()
     machine = connection.run("uname -m", what="ask for its processor").decode().strip()
     for path in installed:

@@ -25,7 +25,7 @@ from pico_image.compile.toolchain import Toolchain
 from pico_image.config.configuration import Config
 from pico_image.config.target import Target
 from pico_image.emulator.assemble import identity, make_parts
-from pico_image.emulator.rootfs import KEYS, NOT_PROGRAMS
+from pico_image.emulator.rootfs import KEYS, MORE_PROGRAMS, NOT_PROGRAMS
 from pico_image.emulator.system import kernel, userland
 
 RUNNERS = ("npu-runner", "neon-runner")
@@ -139,11 +139,16 @@ def components(target: Target, compiler: str, *, ssh_server: bool) -> tuple[Comp
     """
     config = target.config
     commit = project.revision(config.root).commit
-    shipped = {name: f"/usr/bin/{name}" for name in target.packages if name not in NOT_PROGRAMS}
+    shipped = {
+        name: f"/usr/bin/{name}"
+        for package in target.packages
+        if package not in NOT_PROGRAMS
+        for name in (package, *MORE_PROGRAMS.get(package, ()))
+    }
     runners = [path for name, path in shipped.items() if name in RUNNERS]
     installed = {name: files for name, files in FILES.items() if name != "dropbear" or ssh_server}
     linked = dict.fromkeys(libraries.IMAGE_SOURCES, runners)
-    linked["cjson"] = [path for name, path in shipped.items() if name in (*RUNNERS, "npu-bench")]
+    linked["cjson"] = list(shipped.values())
     neon = [path for name, path in shipped.items() if name == "neon-runner"]
     linked |= dict.fromkeys(libraries.TFLITE_SOURCES, neon)
     compiled = [*shipped.values()]

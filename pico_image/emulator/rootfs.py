@@ -29,6 +29,8 @@ KEYS = "root/.ssh/authorized_keys"
 KEY_MODES = {"/root/.ssh": 0o700, f"/{KEYS}": 0o600}
 #: Packages of a variant that bring no program of their own.
 NOT_PROGRAMS = ("npu-models", "npu-module", "rknn-runtime")
+#: Packages with more than the program of their name.
+MORE_PROGRAMS = {"npu-bench": ("npu-doctor",)}
 #: Emulated times mean nothing, so more runs would only cost time: 240 inferences of a second each,
 #: and a float32 inference takes 3.4 s. Three pictures of known class show that the models work.
 BENCH_OPTIONS = "--quick --pictures 3"
@@ -111,11 +113,11 @@ def _install_programs(root: Path, programs: Path, packages: list[str]) -> None:
     for package in packages:
         if package in NOT_PROGRAMS:
             continue
-        program = programs / package
-        if not program.is_file():
-            there = ", ".join(sorted(path.name for path in programs.iterdir()))
-            raise UserError(
-                f"the package {package} has no program for the emulator (built: {there})",
-                hint="take it out of `packages:` in the variant's file",
-            )
-        shutil.copy(program, root / "usr/bin" / package)
+        for name in (package, *MORE_PROGRAMS.get(package, ())):
+            if not (programs / name).is_file():
+                there = ", ".join(sorted(path.name for path in programs.iterdir()))
+                raise UserError(
+                    f"the package {package} has no program for the emulator (built: {there})",
+                    hint="take it out of `packages:` in the variant's file",
+                )
+            shutil.copy(programs / name, root / "usr/bin" / name)

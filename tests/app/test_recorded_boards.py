@@ -73,12 +73,16 @@ class Rig:
              self.models, "--output", self.folder / "results", "--root", root, "--json", "-"]
         )  # fmt: skip
 
+    def doctor(self, root: Path) -> Any:
+        return run([self.host / "doctor/npu-doctor", "--root", root, "--output", "-"])
+
 
 #: Every program that reads a board's files, and how it is run on one.
 PROGRAMS: dict[str, Callable[[Rig, Path], Any]] = {
     "npu-runner": Rig.npu,
     "neon-runner": Rig.neon,
     "npu-bench": Rig.bench,
+    "npu-doctor": Rig.doctor,
 }
 
 
@@ -180,6 +184,41 @@ def test_the_benchmark_survives_facts_that_kill(rig: Rig) -> None:
     assert after["npu_frequency"] is None and after["npu_mhz"] is None
     assert after["npu_load"] == "NPU load:  0%" and result["outcome"] == "ok"
     assert sum("killed by signal 9" in text for text in result["warnings"]) >= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "fine"),
+    [
+        (MAX, {"chip: rv1106", "driver-version: 0.8.2 with kernel 5.10.110, as on other boards",
+               "cma: 67572 of 67584 KiB of contiguous memory are free"}),
+        (MINI, {"chip: rv1103", "driver-version: 0.9.2 with kernel 5.10.160, as on other boards",
+                "cma: 24564 of 24576 KiB of contiguous memory are free", "cpu-clock: 1104 MHz",
+                "root: /dev/mmcblk1p7", "oem: /dev/block/by-name/oem on /oem"}),
+    ],
+)  # fmt: skip
+def test_what_the_doctor_finds_on_a_board(rig: Rig, name: str, fine: set[str]) -> None:
+    """No problem; notes only of what nobody recorded and of what is not installed there."""
+    done = rig.doctor(board(rig.folder / "board", name))
+    assert done.returncode == 0, done.stderr
+    findings = json.loads(done.stdout)["findings"]
+    ok = {f"{f['name']}: {f['text']}" for f in findings if f["level"] == "ok"}
+    assert fine | {"npu-clock: 420 MHz", "device: /dev/rknpu can be used"} <= ok
+    not_recorded = {"kernel-log", "clock", "root", "cpu-clock", "memory"}
+    not_installed = {"programs", "image", "models", "result", "verification", "governor"}
+    assert {f["name"] for f in findings if f["level"] != "ok"} <= not_recorded | not_installed
+
+
+def test_the_doctor_survives_facts_that_kill(rig: Rig) -> None:
+    root = board(rig.folder / "board")
+    with deadly(root / "proc/rknpu/load") as killed:
+        done = rig.doctor(root)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert len(killed) == 2  # as npu_load of the state, too
+    assert document["facts"]["npu"]["load"] is None and document["facts"]["npu"]["power"] == "off"
+    assert document["not_read"] == [
+        "/proc/rknpu/load could not be read: the process that read it was killed by signal 9"
+    ]
 
 
 def test_model_that_fits(rig: Rig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 from collections.abc import Callable
@@ -105,9 +106,27 @@ def test_every_init_script_passes_the_shell_that_runs_it(machine: Machine) -> No
 
 
 def test_programs_of_the_image_run(machine: Machine) -> None:
-    for program in ("npu-bench", "neon-runner", "npu-runner"):
+    for program in ("npu-bench", "neon-runner", "npu-runner", "npu-doctor"):
         assert program in output_of(machine, f"{program} --version")
     assert re.search(r"e2fsck \d", output_of(machine, "e2fsck -V 2>&1"))
+
+
+def test_the_doctor_finds_nothing_wrong_but_no_npu(machine: Machine) -> None:
+    try:
+        status, text = machine.run("npu-doctor --output /tmp/doctor.json")
+        assert status == 0, text
+        text = text.replace("\r", "")
+        assert re.search(r"^note +chip: this is an emulator", text, re.MULTILINE)
+        for name in ("memory", "root", "oem", "userdata", "kernel-oops", "file-systems", "telnet"):
+            assert re.search(rf"^ok +{name}: ", text, re.MULTILINE), text
+        assert text.splitlines()[-1] == "npu-doctor: 0 problems; /tmp/doctor.json can be posted"
+        document = json.loads(output_of(machine, "cat /tmp/doctor.json"))
+    finally:
+        machine.run("rm -f /tmp/doctor.json")
+    assert document["emulated"] and not document["recorded"] and document["not_read"] == []
+    assert document["facts"]["programs"]["npu-runner"]["version"].startswith("npu-runner ")
+    assert any("Linux version" in line for line in document["texts"]["kernel_log"])
+    assert "pico-test" not in json.dumps(document), "the host's name"
 
 
 def test_the_benchmark_at_boot_obeys_its_settings(machine: Machine) -> None:

@@ -47,7 +47,7 @@ ROOMS: Mapping[str, Room] = {
                      (*BELOW_CARDS, "card", "compile", "models", "results")),
     "image": Room("build (picks the backend), finish (composing, papers), SBOM, licences, signing",
                   BELOW_IMAGE),
-    "board": Room("a board over SSH: connect, bench, deploy",
+    "board": Room("a board over SSH: connect, bench, deploy, collect",
                   tuple(room for room in (*BELOW_IMAGE, "image") if room not in ("sdk", "engine"))),
     "doctor": Room("is this machine fit, each finding with its remedy",
                    (*BELOW_IMAGE, "image", "board")),
@@ -62,8 +62,9 @@ APP: Mapping[str, Room] = {
     "neon": Room("`neon-runner`: that core over TensorFlow Lite", ("common",)),
     "rknn-sim": Room("the RKNN C API for machines without an NPU", ("common", "rknn")),
     "bench": Room("`npu-bench`: runs both over the installed models", ("common",)),
-    "fuzz": Room("fuzzers of every parser", ("common", "rknn", "neon", "bench")),
-    "tests": Room("unit tests", ("common", "rknn", "npu", "neon", "rknn-sim", "bench")),
+    "doctor": Room("`npu-doctor`: what a board is, what is wrong with it, what helps", ("common",)),
+    "fuzz": Room("fuzzers of every parser", ("common", "rknn", "neon", "bench", "doctor")),
+    "tests": Room("unit tests", ("common", "rknn", "npu", "neon", "rknn-sim", "bench", "doctor")),
 }  # fmt: skip
 
 #: Words that tell a stranger nothing.
