@@ -138,6 +138,25 @@ static void memory_explains(void **state) {
     leave_folder(folder);
 }
 
+/* The same model on both: one board can be given what it needs, the other cannot. */
+static void recorded_boards(void **state) {
+    const struct npu_demand small = {6 * MIB, 0, true}, large = {70 * MIB, 0, true};
+    struct pico_error error;
+
+    (void)state;
+    assert_int_equal(npu_preflight(BOARDS "pico-max-5.10.110", &error), PICO_OK);
+    assert_int_equal(npu_preflight(BOARDS "pico-mini-5.10.160", &error), PICO_OK);
+    error = failed();
+    assert_int_equal(npu_explain(BOARDS "pico-mini-5.10.160", &small, &error), PICO_FAILED);
+    assert_says(error, "of 24.0 MiB 24.0 are free");
+    error = failed();
+    assert_int_equal(npu_explain(BOARDS "pico-mini-5.10.160", &large, &error), PICO_BAD_INPUT);
+    assert_true(strstr(error.hint, "does not fit this board: of its 57 MiB") != NULL);
+    error = failed();
+    assert_int_equal(npu_explain(BOARDS "pico-max-5.10.110", &large, &error), PICO_BAD_INPUT);
+    assert_true(strstr(error.hint, "invoke repack --cma 71M") != NULL);
+}
+
 static void rkipc_explains(void **state) {
     const struct npu_demand demand = {20 * MIB, 0, true};
     char *folder = enter_board();
@@ -202,12 +221,10 @@ static void facts(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(what_is_missing),
-                                       cmocka_unit_test(chips),
-                                       cmocka_unit_test(memory_explains),
-                                       cmocka_unit_test(rkipc_explains),
-                                       cmocka_unit_test(an_old_driver),
-                                       cmocka_unit_test(a_simulator_on_a_board),
-                                       cmocka_unit_test(facts)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_missing),        cmocka_unit_test(chips),
+        cmocka_unit_test(memory_explains),        cmocka_unit_test(recorded_boards),
+        cmocka_unit_test(rkipc_explains),         cmocka_unit_test(an_old_driver),
+        cmocka_unit_test(a_simulator_on_a_board), cmocka_unit_test(facts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 #include "check.h"
 
+#include <sys/stat.h>
 #include <time.h>
 
 #include "clock.h"
@@ -68,12 +69,87 @@ static void our_own_name(void **state) {
     assert_string_equal(name, "");
 }
 
+static double number_of(const cJSON *object, const char *key) {
+    const cJSON *item = pico_json_find(object, key);
+
+    assert_true(cJSON_IsNumber(item));
+    return item->valuedouble;
+}
+
+/* tests/boards/README.md says where the figures are from. */
+static void recorded_boards(void **state) {
+    static const struct {
+        const char *root, *model;
+        double memory_kib, total_kib, free_kib;
+    } boards[] = {
+        {BOARDS "pico-max-5.10.110", "Luckfox Pico Max", 186388, 67584, 67572},
+        {BOARDS "pico-mini-5.10.160", "Luckfox Pico Mini", 34316, 24576, 24564},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof boards / sizeof boards[0]; i++) {
+        const char *root = boards[i].root;
+        struct pico_notes notes = {0};
+        struct pico_cma cma;
+        char why[160];
+        cJSON *facts = pico_system_facts(root, &notes);
+        cJSON *before = pico_system_state(root, PICO_BEFORE, &notes);
+        cJSON *after = pico_system_state(root, PICO_AFTER, &notes);
+        pico_read_cma(root, &cma);
+        assert_int_equal(cma.total_kib, boards[i].total_kib);
+        assert_int_equal(cma.free_kib, boards[i].free_kib);
+        assert_true(cma.apart);
+        assert_string_equal(pico_json_find(facts, "board")->valuestring, boards[i].model);
+        assert_string_equal(pico_json_find(facts, "cpu.part")->valuestring, "0xc07");
+        assert_close(number_of(facts, "memory_kib"), boards[i].memory_kib, 0);
+        assert_close(number_of(facts, "cma_kib"), boards[i].total_kib, 0);
+        assert_close(number_of(before, "cma_free_kib"), boards[i].free_kib, 0);
+        assert_null(pico_json_find(before, "npu_mhz"));
+        assert_close(number_of(after, "npu_mhz"), 420, 0);
+        assert_string_equal(pico_json_find(after, "npu_load")->valuestring, "NPU load:  0%");
+        assert_true(pico_is_emulated(root, why, sizeof why));
+        assert_true(strstr(why, root) != NULL);
+        assert_int_equal(notes.count, 0);
+        cJSON_Delete(facts);
+        cJSON_Delete(before);
+        cJSON_Delete(after);
+    }
+}
+
+/* What "free" is, line by line. */
+static void contiguous_memory(void **state) {
+    static const struct {
+        const char *meminfo;
+        struct pico_cma want;
+    } cases[] = {
+        {"CmaTotal: 100 kB\nCmaReleased: 60 kB\nCmaFree: 0 kB\n", {100, 60, true}},
+        /* A Rockchip kernel that hands the pages out while nobody needs them. */
+        {"CmaTotal: 100 kB\nCmaReleased: 60 kB\nCmaFree: 20 kB\n", {100, 60, false}},
+        {"CmaTotal: 100 kB\nCmaReleased: 0 kB\nCmaFree: 0 kB\n", {100, 0, true}},
+        {"CmaTotal: 100 kB\nCmaFree: 20 kB\n", {100, 20, false}},
+        {"CmaTotal: 100 kB\nCmaFree: 0 kB\n", {100, -1, false}},
+        {"MemTotal: 100 kB\n", {-1, -1, false}},
+    };
+    char *folder = enter_folder();
+
+    (void)state;
+    assert_int_equal(mkdir("proc", 0755), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct pico_cma cma;
+        write_text("proc/meminfo", cases[i].meminfo);
+        pico_read_cma(".", &cma);
+        assert_int_equal(cma.total_kib, cases[i].want.total_kib);
+        assert_int_equal(cma.free_kib, cases[i].want.free_kib);
+        assert_int_equal(cma.apart, cases[i].want.apart);
+    }
+    leave_folder(folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(facts_of_this_machine),
-        cmocka_unit_test(clock_of_this_machine),
-        cmocka_unit_test(our_own_name),
-        cmocka_unit_test(dates),
+        cmocka_unit_test(facts_of_this_machine), cmocka_unit_test(clock_of_this_machine),
+        cmocka_unit_test(our_own_name),          cmocka_unit_test(dates),
+        cmocka_unit_test(recorded_boards),       cmocka_unit_test(contiguous_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
