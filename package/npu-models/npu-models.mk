@@ -18,6 +18,8 @@ NPU_MODELS_FILES = \
 	$(if $(BR2_PACKAGE_NPU_RUNNER_SIMULATOR),$(NPU_MODELS_SIMULATED))
 # The simulator's inputs: the sidecar of the .rknn and the same network for the CPU.
 NPU_MODELS_SIMULATED = model.rknn.json $(if $(BR2_PACKAGE_NPU_MODELS_CPU),,int8.tflite)
+# Folders that a model may have: its pictures, and the golden vectors of npu-runner --verify.
+NPU_MODELS_FOLDERS = images $(if $(BR2_PACKAGE_NPU_MODELS_NPU),golden)
 
 # An image without a model would boot and have nothing to run, so a missing model
 # stops the build.
@@ -45,11 +47,12 @@ define NPU_MODELS_INSTALL_TARGET_CMDS
 		$(foreach f,$(NPU_MODELS_FILES),\
 			$(INSTALL) -m 0644 $(NPU_MODELS_DIRECTORY)/$(m)/$(f) \
 				$(TARGET_DIR)/usr/share/npu-models/$(m)/$(f)$(sep))\
-		if [ -d $(NPU_MODELS_DIRECTORY)/$(m)/images ]; then \
-			cp -RL --preserve=timestamps --no-preserve=mode \
-				$(NPU_MODELS_DIRECTORY)/$(m)/images \
-				$(TARGET_DIR)/usr/share/npu-models/$(m)/; \
-		fi$(sep))
+		$(foreach d,$(NPU_MODELS_FOLDERS),\
+			if [ -d $(NPU_MODELS_DIRECTORY)/$(m)/$(d) ]; then \
+				cp -RL --preserve=timestamps --no-preserve=mode \
+					$(NPU_MODELS_DIRECTORY)/$(m)/$(d) \
+					$(TARGET_DIR)/usr/share/npu-models/$(m)/; \
+			fi$(sep)))
 endef
 
 $(eval $(generic-package))

@@ -35,8 +35,8 @@ MORE_PROGRAMS = {"npu-bench": ("npu-doctor",)}
 #: and a float32 inference takes 3.4 s. Three pictures of known class show that the models work.
 BENCH_OPTIONS = "--quick --pictures 3"
 #: Of a converted model: what the host keeps for itself, and what only the NPU runner reads.
-HOST_ONLY = ("report.json", "golden")
-NPU_ONLY = ("model.rknn", "model.rknn.json")
+HOST_ONLY = ("report.json",)
+NPU_ONLY = ("model.rknn", "model.rknn.json", "golden")
 
 
 def fill(

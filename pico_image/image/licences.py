@@ -146,6 +146,9 @@ def _rows_of_models(config: Config, cards: Sequence[ModelCard]) -> list[Row]:
         rows.append((f"model {card.name}", "", card.licence, "yes", ""))
         for image in card.images:
             rows.append((f"{card.name}/{image.path}", "", image.licence, "yes", image.credit))
+        if "npu" in card.files:
+            licence = sbom.licence_of_golden(config, card)
+            rows.append((f"{card.name}/golden", "", licence, "yes", sbom.GOLDEN))
         spec = config.models.get(card.name)
         for photograph in spec.calibration.photographs if spec else ():
             source = config.sources.get(photograph.source)

@@ -31,6 +31,7 @@ NAME = "sbom.cdx.json"
 #: A path or pattern in the root file system; a program that a component is linked into statically.
 INSTALLED, LINKED = "pico:installed", "pico:linked-into"
 MODELS = "/usr/share/npu-models"
+GOLDEN = "golden vectors: crops of its pictures and of three that calibrated it, and the answers"
 _NAMESPACE = uuid.UUID("6f0b3c39-6f5d-4f0e-9a55-1f3a5c0d7a11")
 
 
@@ -119,7 +120,27 @@ def _model(config: Config, card: ModelCard, *, with_files: bool) -> list[Compone
         )
         for image in card.images
     ]
+    if "npu" in card.files:
+        pictures.append(
+            Component(
+                name="golden",
+                type=ComponentType.DATA,
+                description=GOLDEN,
+                licenses=licences(licence_of_golden(config, card)),
+                bom_ref=f"model:{card.name}:golden",
+                properties=_installed(f"{folder}/golden/*", with_files),
+            )
+        )
     return [model, *pictures, *_made_from(config, card.name)]
+
+
+def licence_of_golden(config: Config, card: ModelCard) -> str:
+    """Licences of the pictures whose pixels are in a model's golden vectors."""
+    spec = config.models.get(card.name)
+    sources = {photograph.source for photograph in spec.calibration.photographs} if spec else set()
+    names = {image.licence for image in card.images}
+    names |= {config.sources[name].licence for name in sources & set(config.sources)}
+    return ", ".join(sorted(names)) or card.licence
 
 
 def _installed(path: str, with_files: bool) -> list[Property]:

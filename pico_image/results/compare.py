@@ -270,13 +270,16 @@ def _notes(pair: Pair) -> list[str]:
     if old.runtime != new.runtime:
         runtimes = f"{old.runtime or 'unknown'} in A, {new.runtime or 'unknown'} in B"
         notes.append(f"{pair.name}: {runtimes}")
+    if old.verification and new.verification and old.beside_pc != new.beside_pc:
+        notes.append(f"{pair.name}: {old.beside_pc} in A; {new.beside_pc} in B")
     if new.failed or old.failed:
         notes.append(f"{pair.name}: {old.failed} failed runs in A, {new.failed} in B")
     return notes
 
 
 def _worse_answers(pair: Pair) -> list[str]:
-    return [
+    unlike = pair.new.unlike_pc and pair.old.verification and not pair.old.unlike_pc
+    return ([f"{pair.name}: {pair.new.beside_pc}"] if unlike else []) + [
         f"{pair.name}: {picture.label} was {picture.answer}, is now wrong: {other.answer}"
         for picture in pair.old.pictures
         if (other := pair.new.picture(picture.path)) is not None

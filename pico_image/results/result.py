@@ -322,6 +322,22 @@ class Configuration(Part):
     def line(self) -> str:
         return self.facts.line if self.facts else ""
 
+    @property
+    def beside_pc(self) -> str:
+        """The verdict on its answers in words; "" where none was asked for or made."""
+        if self.verification_failure:
+            return f"NPU = PC: not compared: {self.verification_failure}"
+        if self.verification is None:
+            return ""
+        if self.verification.simulated:
+            return f"SIMULATED NPU = PC: {self.verification.line}; no proof for a board"
+        return f"NPU = PC: {self.verification.line}"
+
+    @property
+    def unlike_pc(self) -> bool:
+        """Were its answers compared, and found wrong?"""
+        return self.verification is not None and self.verification.verdict == "wrong"
+
     def times(self, stage: str) -> list[float]:
         """Usable samples of a stage over all pictures, ascending."""
         return sorted(t for picture in self.pictures for t in picture.times(stage))

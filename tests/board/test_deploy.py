@@ -17,7 +17,7 @@ from pico_image.board import compatibility, deploy
 from pico_image.board.ssh import Connection
 from tests.board.boards import Board
 from tests.support import rknn_writer
-from tests.support.model_cards import model_folder
+from tests.support.model_cards import CLASSES, add_golden, model_folder
 
 
 @pytest.mark.qemu
@@ -134,20 +134,26 @@ def test_nothing_while_a_benchmark_runs(board: Board, tmp_path: Path) -> None:
 @pytest.mark.qemu
 @pytest.mark.slow
 def test_a_model_for_the_npu(board: Board, tmp_path: Path) -> None:
-    """The emulator's simulator has a version, too; what only the host needs is not sent."""
+    """The emulator's simulator has a version, too; what only the host needs is not sent.
+
+    The vectors' answers are no model's: the benchmark says so, and measures nevertheless.
+    """
     folder = model_folder(tmp_path / "fresh", npu=True)
-    (folder / "golden").mkdir()
-    (folder / "golden/000.u8").write_bytes(b"x")
+    pixels, answer = bytes(3 * 16 * 16), bytes(range(0, 10 * CLASSES, 10))
+    add_golden(folder, {"000": (pixels, answer)})
     (folder / "report.json").write_text("{}")
     there = "/usr/share/npu-models/fresh"
     models = {"fresh": folder}
     done = deploy.deploy(board.connection, models=models)
     assert f"{there}/model.rknn" in done.files
-    assert not [path for path in done.files if "golden" in path or "report.json" in path]
+    golden = {path.rpartition("/")[2] for path in done.files if "/golden/" in path}
+    assert golden == {"golden.json", "000.u8", "000.i8"}
+    assert not [path for path in done.files if "report.json" in path]
     note = board.sh("cat /etc/pico-deployed")
     assert note.startswith("fresh: commit ") and note.endswith("Z\n")
     try:
         text = board.sh("npu-bench --quick --model fresh --pictures 1 --output /tmp/fresh")
+        assert "SIMULATED NPU = PC: WRONG, largest step " in text
         assert "NPU int8 against CPU int8: top-1 equal" in text
         assert f"deployed {note}" in text
     finally:

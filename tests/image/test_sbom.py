@@ -69,6 +69,8 @@ def test_an_emulator_image() -> None:
     assert model["licenses"] == [{"license": {"id": "Apache-2.0"}}]
     assert {"name": "pico:file:int8.tflite:sha256", "value": "ab" * 32} in model["properties"]
     assert found["model:efficientnet-lite0:images/cat.jpg"]["type"] == "data"
+    golden = found["model:efficientnet-lite0:golden"]
+    assert {"license": {"id": "CC0-1.0"}} in golden["licenses"]
     assert found["source:scikit-image-photographs"]["scope"] == "excluded"
     assert found["source:efficientnet-lite0-weights"]["scope"] == "excluded"
     assert found["tool:rknn-toolkit2"]["version"] == "2.3.2"

@@ -76,6 +76,22 @@ def test_faster_is_no_regression(keep: Keep) -> None:
     assert not comparison.regressions
 
 
+def test_answers_that_are_no_longer_the_pcs(keep: Keep) -> None:
+    for name, verdict in (("a", "exact"), ("b", "within-tolerance"), ("c", "wrong")):
+        result = synthetic.result()
+        for configuration in result["models"][0]["configurations"]:
+            if configuration["engine"] == "npu":
+                configuration["verification"] = synthetic.verification(verdict)
+        keep(name, result)
+    assert not comparing.compare("a", "a").regressions
+    fewer = comparing.compare("a", "b")
+    assert not fewer.regressions
+    assert any("within tolerance, largest step 3" in note for note in fewer.notes)
+    worse = comparing.compare("a", "c").regressions
+    assert [text for text in worse if "NPU = PC: WRONG, largest step 90" in text] == worse != []
+    assert not comparing.compare("c", "c").regressions
+
+
 def test_one_run_decides_nothing(keep: Keep) -> None:
     keep("a", runs=1)
     keep("b", runs=1, factor=3.0)

@@ -55,6 +55,7 @@ def test_page_of_a_board(keep: Keep, tmp_path: Path) -> None:
     assert answers[1] == ["chelsea.png"] + ["tabby (281) right"] * 3
     assert text.tables["agreement"][1] == ["CPU int8 with CPU float32", "3 of 3", "4.0", "0.9931"]
     assert "\N{MULTIPLICATION SIGN}39.0" in text.text
+    assert "NPU = PC: exact, 2 of 6 vectors" in text.text
     assert "EMULATED" not in text.text
     assert "SIMULATED" not in text.text
     assert len([tag for tag, _ in text.tags if tag == "figure"]) == 3

@@ -124,6 +124,37 @@ def test_hardly_any_samples(runs: int) -> None:
         assert "Nothing of this model was measured" in text
 
 
+def test_the_verdict_on_the_npus_answers(keep: Keep) -> None:
+    """On the page and in its Markdown twin; results of before 1.2 have none, and are read."""
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({}, "NPU = PC: exact, 2 of 6 vectors"),
+        ({"verification": synthetic.verification("wrong")}, "NPU = PC: WRONG, largest step 90"),
+        (
+            {"verification": synthetic.verification(simulated=True)},
+            "SIMULATED NPU = PC: exact, 2 of 6 vectors; no proof for a board",
+        ),
+        (
+            {"verification": None, "verification_failure": "it was killed"},
+            "NPU = PC: not compared: it was killed",
+        ),
+        ({"verification": None}, ""),
+    ]
+    for number, (changes, line) in enumerate(cases):
+        result = synthetic.result()
+        for configuration in result["models"][0]["configurations"]:
+            if configuration["engine"] == "npu":
+                configuration |= changes
+        keep(f"run{number}", result)
+        page = write_report(Console(), [f"run{number}"])
+        text = Text(page.read_text(encoding="utf-8")).text
+        twin = page.with_name("report.md").read_text(encoding="utf-8")
+        assert (line in text and line in twin) if line else "NPU = PC" not in text + twin
+    for configuration in result["models"][0]["configurations"]:
+        del configuration["verification"], configuration["verification_failure"]
+    old = typed(result).models[0].configurations[2]
+    assert old.verification is None and old.beside_pc == ""
+
+
 def test_equal_samples_can_be_drawn(keep: Keep) -> None:
     result = synthetic.result()
     for configuration in result["models"][0]["configurations"]:

@@ -83,6 +83,45 @@ def picture(
     }
 
 
+def verification(verdict: str = "exact", *, simulated: bool = False) -> dict[str, Any]:
+    """Of two golden vectors with 1000 classes."""
+    exact = 2000 if verdict == "exact" else 1990
+    step = {"exact": 0, "within-tolerance": 3, "wrong": 90}[verdict]
+    line = {
+        "exact": "exact, 2 of 6 vectors",
+        "within-tolerance": "within tolerance, largest step 3 of 8 allowed, 99.50% of the bytes "
+        "exact, 2 of 6 vectors",
+        "wrong": "WRONG, largest step 90 of 8 allowed, 99.50% of the bytes exact, 2 of 6 vectors",
+    }[verdict]
+    return {
+        "verdict": verdict,
+        "line": line,
+        "simulated": simulated,
+        "model_sha256": "ab" * 32,
+        "runtime": "2.3.2",
+        "toolkit": "2.3.2",
+        "tolerance_steps": 8,
+        "run": 2,
+        "listed": 6,
+        "exact_bytes": exact,
+        "bytes": 2000,
+        "largest_step": step,
+        "least_cosine": 0.9991,
+        "top1_equal": 2,
+        "vectors": [
+            {
+                "name": f"00{number}-x",
+                "exact_bytes": exact // 2,
+                "bytes": 1000,
+                "largest_step": step,
+                "cosine": 0.9991,
+                "top1_equal": True,
+            }
+            for number in range(2)
+        ],
+    }
+
+
 def configuration(
     engine: str,
     precision: str,
@@ -120,6 +159,8 @@ def configuration(
         },
         "load": figures([81_000.0, 80_500.0, 80_700.0]),
         "memory": {"peak_kib": 26_400, "available_kib": 21_000},
+        "verification": verification(simulated=simulated) if engine == "npu" else None,
+        "verification_failure": None,
         "pictures": [
             picture(path, centres, runs, generator, number) for number, path in enumerate(PICTURES)
         ],
