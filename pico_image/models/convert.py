@@ -20,6 +20,7 @@ from pico_image.config.schema import Algorithm, ModelSpec
 from pico_image.models import papers, rknn_file, verdict
 from pico_image.models.environment import lock_file, unavailable
 from pico_image.models.pipeline import Plan, Stages, run_stages
+from pico_image.models.worker.jobs import RknnScores, read_json
 
 TOOLKIT, RUNTIME, DRIVER = "rknn-toolkit2", "rknn-runtime", "rknpu-driver"
 #: The runtime's own words: "requires driver version >= 0.2.1".
@@ -215,7 +216,8 @@ def _assemble(
         if stages.rknn is not None and stages.golden is not None:
             shutil.copyfile(stages.rknn / papers.FILES["npu"], folder / papers.FILES["npu"])
             papers.write_golden(spec, stages.golden, folder)
-            papers.write_sidecar(spec, stages.rknn, folder)
+            quantities = read_json(RknnScores, stages.rknn / "rknn.json").quantities
+            papers.write_sidecar(spec, quantities, folder)
             rknn_file.refuse_unfit(
                 rknn_file.read(folder / papers.FILES["npu"]), runtime=versions[RUNTIME]
             )

@@ -36,7 +36,13 @@ from pico_image.base.errors import UserError
 from pico_image.base.files import sha256_file
 from pico_image.config.schema import Model, ModelInput
 from pico_image.models import rknn_file
-from pico_image.models.worker.jobs import Golden, GoldenVector, Quantity, RknnScores, read_json
+from pico_image.models.worker.jobs import (
+    Golden,
+    GoldenVector,
+    Quantities,
+    Quantity,
+    read_json,
+)
 
 #: Of the card; what app/common/card.c reads.
 SCHEMA = 1
@@ -179,13 +185,10 @@ def _origin(model: Model) -> str:
     return model.source or "seeded random weights"
 
 
-def write_sidecar(model: Model, rknn: Path, folder: Path) -> None:
-    """Write ``model.rknn.json`` beside the files that lie in ``folder``.
-
-    ``rknn`` is the folder of that stage.
-    """
+def write_sidecar(model: Model, quantities: Quantities, folder: Path) -> None:
+    """Write ``model.rknn.json`` beside the files that lie in ``folder``."""
     facts = rknn_file.read(folder / FILES["npu"])
-    quantities = read_json(RknnScores, rknn / "rknn.json").quantities
+    labels = folder / "labels.txt"
     write(
         folder / SIDECAR,
         {
@@ -195,7 +198,7 @@ def write_sidecar(model: Model, rknn: Path, folder: Path) -> None:
             "toolkit": facts.toolkit,
             "rknn_sha256": sha256_file(facts.path),
             "payload_sha256": facts.payload_sha256,
-            "labels_sha256": sha256_file(folder / "labels.txt"),
+            "labels_sha256": sha256_file(labels) if labels.is_file() else None,
             "input": {
                 **_tensor(facts.tensors("input")[0], quantities.input),
                 "layout": "NCHW",
@@ -207,7 +210,9 @@ def write_sidecar(model: Model, rknn: Path, folder: Path) -> None:
     )
 
 
-def write_golden(model: Model, golden: Path, folder: Path) -> None:
+def write_golden(
+    model: Model, golden: Path, folder: Path, tolerance: int = TOLERANCE_STEPS
+) -> None:
     """Copy the vectors of the stage ``golden`` to ``folder/golden`` and list them there.
 
     ``folder`` has the ``.rknn`` that they belong to.
@@ -221,10 +226,16 @@ def write_golden(model: Model, golden: Path, folder: Path) -> None:
         )
         for vector in read_json(Golden, golden / "golden.json").golden
     ]
-    write_golden_list(model.name, vectors, folder / FILES["npu"], folder / GOLDEN)
+    write_golden_list(model.name, vectors, folder / FILES["npu"], folder / GOLDEN, tolerance)
 
 
-def write_golden_list(name: str, vectors: Sequence[GoldenVector], rknn: Path, folder: Path) -> None:
+def write_golden_list(
+    name: str,
+    vectors: Sequence[GoldenVector],
+    rknn: Path,
+    folder: Path,
+    tolerance: int = TOLERANCE_STEPS,
+) -> None:
     """Write ``golden.json`` for the vectors of the model ``rknn`` whose files lie in ``folder``."""
     facts = rknn_file.read(rknn)
     write(
@@ -237,7 +248,7 @@ def write_golden_list(name: str, vectors: Sequence[GoldenVector], rknn: Path, fo
             "toolkit": facts.toolkit,
             "input_shape": facts.tensors("input")[0].shape,
             "output_shape": facts.tensors("output")[0].shape,
-            "tolerance_steps": TOLERANCE_STEPS,
+            "tolerance_steps": tolerance,
             "vectors": [vars(vector) for vector in vectors],
         },
     )

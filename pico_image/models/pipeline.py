@@ -2,7 +2,8 @@
 
 Conversion: *prepared* (ONNX graph, calibration and held-out pictures), *tflite* (float32 and int8),
 *rknn* (for the NPU). Exhibition: *shown* (labels, labelled photographs), *photographs* and *golden*
-(the photographs on the converted models). A changed title, label, threshold or photograph therefore
+(the photographs on the converted models). On demand: *cuts*, *prefix* and *prefix-tflite* (see
+``prefixes``). A changed title, label, threshold or photograph therefore
 converts nothing again. A killed stage leaves no entry.
 """
 
@@ -21,6 +22,7 @@ from pico_image.config.schema import ModelSpec
 from pico_image.models import rknn_file
 from pico_image.models.environment import WORKER, lock_file, run_worker
 from pico_image.models.worker.jobs import (
+    Cut,
     Exhibits,
     Input,
     Network,
@@ -152,6 +154,11 @@ RKNN = _Stage("rknn", "rknn", "make_rknn:make_rknn", "convert {} for the NPU and
 GOLDEN = _Stage(
     "golden", "rknn", "make_rknn:make_golden", "simulate the labelled photographs of {}"
 )
+CUTS = _Stage("cuts", "models", "cutting:cuts", "find the layers of {}")
+PREFIX = _Stage("prefix", "rknn", "cutting:make_prefix", "convert the beginning of {} for the NPU")
+PREFIX_TFLITE = _Stage(
+    "prefix-tflite", "models", "cutting:cut_tflite", "cut {} for the simulated NPU"
+)
 
 
 def prepare(console: Console, plan: Plan) -> Path:
@@ -220,12 +227,7 @@ def make_rknn(console: Console, plan: Plan, prepared: Path, shown: Path, tflite:
     The file's bytes differ from build to build, those for the NPU do not. A rebuild from the same
     inputs with another payload hash is refused: something that is not in the inputs has changed.
     """
-    options = RknnOptions(
-        input=plan.input,
-        algorithm=plan.spec.algorithm,
-        platform=PLATFORM,
-        custom=custom_string(plan, prepared),
-    )
+    options = rknn_options(plan, prepared)
     # With mmse the simulator cannot be made again without the whole conversion.
     labelled = shown / "labelled" if options.algorithm == "mmse" else None
     key = {
@@ -262,6 +264,36 @@ def make_golden(console: Console, plan: Plan, prepared: Path, shown: Path, rknn:
     }
     arguments = {"labelled": labelled, "prepared": prepared, "rknn": rknn}
     return GOLDEN.run(console, plan, key, arguments)
+
+
+def rknn_options(plan: Plan, prepared: Path) -> RknnOptions:
+    return RknnOptions(
+        input=plan.input,
+        algorithm=plan.spec.algorithm,
+        platform=PLATFORM,
+        custom=custom_string(plan, prepared),
+    )
+
+
+def find_cuts(console: Console, plan: Plan, prepared: Path) -> list[Cut]:
+    """Where the prefixes of a model end, in the order of its layers; the last is the whole."""
+    folder = CUTS.run(console, plan, {"prepared": prepared.name}, {"prepared": prepared})
+    cuts = json.loads((folder / "cuts.json").read_text(encoding="utf-8"))
+    return [rebuild(Cut, each) for each in cuts]
+
+
+def make_prefix(console: Console, plan: Plan, prepared: Path, rknn: Path, tensor: str) -> Path:
+    """Folder with the ``model.rknn`` that ends in ``tensor``, its scales and golden vectors."""
+    options = rknn_options(plan, prepared)
+    key = {"options": asdict(options), "rknn": rknn.name, "tensor": tensor}
+    arguments = {"options": options, "prepared": prepared, "rknn": rknn, "tensor": tensor}
+    return PREFIX.run(console, plan, key, arguments)
+
+
+def cut_tflite(console: Console, plan: Plan, tflite: Path, tensor: str) -> Path:
+    """Folder with the ``int8.tflite`` that ends in ``tensor``."""
+    key = {"tflite": tflite.name, "tensor": tensor}
+    return PREFIX_TFLITE.run(console, plan, key, {"tflite": tflite, "tensor": tensor})
 
 
 def _hashes(archives: Mapping[str, Path]) -> dict[str, str]:

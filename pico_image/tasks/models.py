@@ -12,6 +12,7 @@ from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import output_dir
 from pico_image.config import configuration
+from pico_image.config.configuration import Config
 from pico_image.tasks.common import JSON, VARIANT, VERBOSE, guarded, optional_path, show
 
 
@@ -31,6 +32,8 @@ from pico_image.tasks.common import JSON, VARIANT, VERBOSE, guarded, optional_pa
         "algorithm": "of the .rknn: normal, kl_divergence or mmse, which takes minutes "
         "and gigabytes more (default: the model file's)",
         "npu": "make the .rknn too, and fail where that is impossible",
+        "bisect": "model of configs/models: make it cut after each of its layers, for a board that "
+        "answers wrongly (minutes; verify-board --bisect makes only those that it needs)",
     },
 )
 @guarded
@@ -46,6 +49,7 @@ def convert_models(
     labels: str = "",
     algorithm: str = "",
     npu: bool = False,
+    bisect: str = "",
     json: bool = False,
     verbose: bool = False,
 ) -> None:
@@ -55,6 +59,11 @@ def convert_models(
 
     if bool(onnx) + bool(tflite) + bool(model) > 1:
         raise UserError("--onnx, --tflite and --model exclude one another", hint="give one")
+    if bisect and (onnx or tflite or model or algorithm or npu):
+        raise UserError(
+            "--bisect names a model of configs/models, which says all about its conversion",
+            hint=f"convert-models --bisect {bisect}",
+        )
     if not (onnx or tflite) and (calibration or mean or std or labels):
         raise UserError(
             "--calibration, --mean, --std and --labels describe a model of your own",
@@ -70,6 +79,9 @@ def convert_models(
         raise UserError("a model of your own needs its normalisation", hint="add --mean and --std")
     console = Console(verbose=verbose)
     config = configuration.load()
+    if bisect:
+        _convert_prefixes(console, config, bisect, json)
+        return
     own = None
     if onnx or tflite:
         means, stds = channel_values(mean, "--mean"), channel_values(std, "--std")
@@ -94,6 +106,21 @@ def convert_models(
             print(f"  {kind}: " + ", ".join(f"{key} {value}" for key, value in scores.items()))
         if item.npu is not None:
             print(f"  NPU: {item.npu}")
+
+
+def _convert_prefixes(console: Console, config: Config, name: str, json: bool) -> None:
+    from pico_image.models.prefixes import Prefixes, layer
+
+    with console.logging_to(output_dir() / "models" / "logs", "convert-models"):
+        prefixes = Prefixes.of(console, config, name)
+        folders = prefixes.publish()
+    rows = zip(prefixes.cuts, folders, strict=True)
+    if json:
+        show([{"folder": str(folder), **asdict(cut)} for cut, folder in rows])
+        return
+    for cut, folder in rows:
+        print(f"{folder.name}  {layer(cut)}")
+    print(f"prefixes: {folders[0].parent}")
 
 
 @task(positional=["file"], help=VERBOSE | {"file": "an .rknn or .tflite model"})

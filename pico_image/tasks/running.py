@@ -145,3 +145,61 @@ def deploy(
     print(f"sent {len(sent.files)} files, {sent.sent} bytes; {len(sent.unchanged)} were the same")
     if sent.files:
         print(f"back: invoke deploy {connection.flags} --undo")
+
+
+@task(
+    klass=BoardTask,
+    iterable=["model"],
+    help=VERBOSE
+    | JSON
+    | {
+        "model": "model to verify, repeatable (default: all that the board has for its NPU)",
+        "bisect": "name of a model: find the first layer that the board computes wrongly",
+    },
+)
+@guarded
+def verify_board(
+    _: Context,
+    board: BoardFlags,
+    model: list[str],
+    bisect: str = "",
+    json: bool = False,
+    verbose: bool = False,
+) -> None:
+    """Hold the answers of a board's NPU against those of the PC."""
+    from pico_image.board import bisection, golden
+
+    if not board.host:
+        raise UserError(
+            "--host is missing: which board to verify",
+            hint="--host 172.32.0.93 is the board on its USB cable, --host pico.local its name; "
+            "a card image is verified by `invoke verify IMAGE`",
+        )
+    if bisect and model:
+        raise UserError(
+            "--bisect names the one model to look into; --model names models to verify",
+            hint=f"leave out --model, or leave out --bisect {bisect}",
+        )
+    config = configuration.load()
+    if bisect:
+        config.model(bisect)  # an unknown name is told before the board is asked
+    console = Console(verbose=verbose)
+    connection = board.connection(console)
+    found: list[str] = []
+    with console.logging_to(output_dir() / "board" / "logs", "verify-board"):
+        outcome = golden.verify(connection, [bisect] if bisect else model)
+        if bisect and outcome.verifications:
+            whole = outcome.verifications[0]
+            if whole.right:
+                found = [f"no bad layer: {bisect} answers as on the PC ({whole.summary})"]
+            else:
+                found = bisection.bisect(connection, config, bisect, simulated=whole.simulated)
+    if json:
+        show({"models": {each.model: each.raw for each in outcome.verifications}, "bisect": found})
+    else:
+        print("\n".join([*([outcome.table()] if outcome.verifications else []), *found]))
+        if outcome.folder is not None:
+            print(f"results: {outcome.folder}")
+    for name, error in outcome.problems.items():
+        console.error(f"{name}: {error}")
+    outcome.check()

@@ -73,7 +73,7 @@ def lint(_: Context) -> None:
 )
 @guarded
 def clean(_: Context, level: str = "out", dry_run: bool = False, context: str = "") -> None:
-    """Delete what builds leave behind; fetched benchmark results are kept."""
+    """Delete what builds leave behind; results fetched from boards are kept."""
     if level == "volumes":
         from pico_image.sdk import workspace
 
@@ -87,7 +87,8 @@ def clean(_: Context, level: str = "out", dry_run: bool = False, context: str = 
     if level not in levels:
         raise UserError(f"unknown level {level!r}", hint=f"allowed: volumes, {', '.join(levels)}")
     out = output_dir()
-    doomed = [path for path in sorted(out.glob("*")) if path.name not in ("results", "reports")]
+    kept = ("results", "reports", "verifications")
+    doomed = [path for path in sorted(out.glob("*")) if path.name not in kept]
     if levels[level] >= 2:
         print(f"{'would delete' if dry_run else 'deleting'} {cache_dir()}")
         if not dry_run:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pico_image.base.cache import cache_dir
 from pico_image.base.console import Console
-from pico_image.base.files import ROOT
 from pico_image.config.configuration import Config, load
 from pico_image.models import convert, environment, pipeline
+from tests.support.converters import borrowing_cache, caller
 
-HERE = Path(__file__).resolve().parent
 MODEL = "efficientnet-lite0"
 
 
@@ -66,41 +61,12 @@ def inside_rknn(console: Console) -> Callable[..., Any]:
     return caller(environment.environment(console, "rknn"))
 
 
-def caller(python: Path) -> Callable[..., Any]:
-    """What runs a function inside the environment of an interpreter."""
-
-    def call(file: str, function: str, **arguments: Any) -> Any:
-        code = (
-            "import json, sys; sys.path.insert(0, sys.argv[1]); "
-            f"import {file} as cases; "
-            f"print(json.dumps(cases.{function}(**json.loads(sys.argv[2]))))"
-        )
-        answer = subprocess.run(
-            [python, "-c", code, str(HERE), json.dumps(arguments)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"},
-        )
-        assert answer.returncode == 0, answer.stderr
-        return json.loads(answer.stdout.splitlines()[-1])
-
-    return call
-
-
 @pytest.fixture
 def own_cache(
     console: Console, python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """An empty cache of this test's own that borrows the converters' environments."""
-    shared = cache_dir()
-    for name in ("models", "rknn"):
-        environment.environment(console, name)
-    mine = tmp_path / "cache"
-    (mine / "built").mkdir(parents=True)
-    for folder in (shared / "built").glob("environment-*"):
-        (mine / "built" / folder.name).symlink_to(folder)
-    (mine / "downloads").symlink_to(shared / "downloads")
+    mine = borrowing_cache(console, tmp_path / "cache")
     monkeypatch.setenv("PICO_CACHE_DIR", str(mine))
     monkeypatch.setenv("PICO_OUTPUT_DIR", str(tmp_path / "out"))
     return mine

@@ -47,7 +47,7 @@ ROOMS: Mapping[str, Room] = {
                      (*BELOW_CARDS, "card", "compile", "models", "results")),
     "image": Room("build (picks the backend), finish (composing, papers), SBOM, licences, signing",
                   BELOW_IMAGE),
-    "board": Room("a board over SSH: connect, bench, deploy, collect",
+    "board": Room("a board over SSH: connect, bench, deploy, collect, verify",
                   tuple(room for room in (*BELOW_IMAGE, "image") if room not in ("sdk", "engine"))),
     "doctor": Room("is this machine fit, each finding with its remedy",
                    (*BELOW_IMAGE, "image", "board")),

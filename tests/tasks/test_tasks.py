@@ -151,6 +151,10 @@ def test_unknown_variant_is_the_users_error() -> None:
         (("deploy", "--host", "127.0.0.1"), "nothing to deploy"),
         (("deploy", "--host", "127.0.0.1", "--undo", "--programs"), "--undo restores"),
         (("deploy", "--host", "127.0.0.1", "--model", "nobody"), "unknown model 'nobody'"),
+        (("verify-board",), "--host is missing"),
+        (("verify-board", "--host", "127.0.0.1", "--bisect", "nobody"), "unknown model 'nobody'"),
+        (("convert-models", "--bisect", "nobody"), "unknown model 'nobody'"),
+        (("convert-models", "--bisect", "dense-control", "--npu"), "--bisect names a model"),
         (("report", "nowhere", "--output", "x"), "could not find the benchmark result nowhere"),
         (("compare", "a", "b", "--threshold", "x"), "--threshold takes a number, not 'x'"),
         (("compare", "a", "b", "--threshold", "nan"), "the threshold must be a percentage"),
@@ -184,11 +188,12 @@ def test_bench_without_an_image_says_how_to_build_one(tmp_path: Path) -> None:
 def test_clean_says_what_it_would_delete_and_keeps_results(tmp_path: Path) -> None:
     (tmp_path / "emulator").mkdir()
     (tmp_path / "results").mkdir()
+    (tmp_path / "verifications").mkdir()
     dry = invoke("clean", "--dry-run", PICO_OUTPUT_DIR=str(tmp_path))
     assert f"would delete {tmp_path}/emulator" in dry.stdout
     assert (tmp_path / "emulator").exists()
     assert invoke("clean", PICO_OUTPUT_DIR=str(tmp_path)).returncode == 0
-    assert sorted(os.listdir(tmp_path)) == ["results"]
+    assert sorted(os.listdir(tmp_path)) == ["results", "verifications"]
 
 
 def test_doctor_finds_a_missing_compiler(tmp_path: Path) -> None:

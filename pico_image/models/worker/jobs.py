@@ -271,6 +271,24 @@ class Golden:
     photographs: list[Ranked]
 
 
+@dataclass(frozen=True)
+class Step:
+    """An operator of a network, named by its output, with the shapes of what it reads and gives."""
+
+    name: str
+    operator: str
+    inputs: list[list[int]]
+    output: list[int]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a prefix of a network ends: the tensor, and the operators since the end before."""
+
+    tensor: str
+    steps: list[Step]
+
+
 def rebuild(kind: type[T], value: Any) -> T:
     """``value``, plain data as JSON has it, as the type ``kind``; other keys are left out."""
     result: T = _rebuild(kind, value)

@@ -1,9 +1,10 @@
 """``model.onnx`` to ``model.rknn`` by rknn-toolkit2, and its simulator.
 
 Runs in the environment ``rknn`` and a scratch folder, where the toolkit leaves files.
-``make_rknn`` writes ``model.rknn``, ``simulator.npz`` (the held-out pictures), ``rknn.json``, and
-what ``make_golden`` needs to simulate other pictures: ``quantised/``. With mmse, where that would
-take as long as the conversion, it simulates the photographs too.
+``make_rknn`` writes ``model.rknn``, ``simulator.npz`` (the held-out pictures), ``rknn.json``, the
+graph with its weights as they were rounded (``fitted.onnx``), and what ``make_golden`` needs to
+simulate other pictures: ``quantised/``. With mmse, where that would take as long as the
+conversion, it simulates the photographs too.
 
 A golden vector is an input and the simulator's int8 answer to it, for a board to be held against:
 ``golden/NAME.u8`` and ``golden/NAME.i8``, of every labelled photograph and of GOLDEN held-out
@@ -87,6 +88,7 @@ def make_rknn(
         (out / "quantised").mkdir()
         for name in toolkit.QUANTISED:
             shutil.move(name, out / "quantised" / name)
+    shutil.move("model.onnx", out / "fitted.onnx")
     np.savez(out / "simulator.npz", **simulated)  # type: ignore[arg-type]
     scores = RknnScores(
         quantities=quantities,
