@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.base.files import atomic_write, scratch_folder, write_text
+from pico_image.base.files import atomic_write, scratch_folder, sha256_file, write_text
 from pico_image.card import filesystem
 from pico_image.card.blocks import CHUNK, Slice, SpanSet, data_spans, zero_runs
 from pico_image.card.compose import Composed, compose
@@ -22,8 +22,8 @@ from pico_image.card.env import ENV_SIZE, env_image, env_text
 from pico_image.card.image_file import (
     BUILD_INFO,
     COMPRESSED,
+    Source,
     build_info_path,
-    is_for_emmc,
     open_source,
 )
 from pico_image.card.verify import update_sums
@@ -105,21 +105,8 @@ class Changes:
         return table
 
 
-def repack(console: Console, path: Path, out: Path, changes: Changes) -> Composed:
-    """Write the image ``out`` (with block map and SHA256SUMS) from an image or folder of parts.
-
-    Where ``out`` is in the folder ``path``, env.img and .env.txt of the folder change as well.
-
-    Raises UserError, and writes nothing, for a part that does not fit its new slot, an unknown
-    partition, or no change at all.
-    """
-    source = open_source(path)
-    if path.is_dir() and is_for_emmc(path):
-        raise UserError(
-            f"{path} is an image for the eMMC of a board, and repack makes card images",
-            hint="change cma_mib or partitions in the variant and run build-image again: "
-            "it makes env.img anew and runs no stage of the SDK",
-        )
+def _changed(source: Source, changes: Changes) -> tuple[PartitionTable, dict[str, str], bytes]:
+    """The changed layout, boot variables and ``env.img``."""
     if not any(astuple(changes)):
         raise UserError(
             "nothing was asked to change",
@@ -132,7 +119,48 @@ def repack(console: Console, path: Path, out: Path, changes: Changes) -> Compose
         "sys_bootargs": changes.arguments(source.variables.get("sys_bootargs", "")),
     }
     old_env = source.parts.get("env")
-    env = env_image(variables, old_env.length() if old_env else ENV_SIZE)
+    return table, variables, env_image(variables, old_env.length() if old_env else ENV_SIZE)
+
+
+def repack_parts(folder: Path, changes: Changes) -> Path:
+    """Change ``env.img`` in a folder of parts for eMMC, where there is no card image; its path.
+
+    The SDK's update.img, which has the old one inside, is removed. Raises UserError for a change of
+    the layout: the README.txt of the folder says to which sector each part is written.
+    """
+    if changes.sizes or changes.layout is not None:
+        raise UserError(
+            f"the partitions of {folder}, an image for eMMC, are changed where it is built",
+            hint="set partitions in the variant and run build-image again: it makes env.img and "
+            "README.txt anew and runs no stage of the SDK",
+        )
+    source = open_source(folder)
+    table, variables, env = _changed(source, changes)
+    path = folder / "env.img"
+    (folder / "update.img").unlink(missing_ok=True)
+    with atomic_write(path) as stream:
+        stream.write(env)
+    write_text(folder / ".env.txt", env_text(variables))
+    names = [path.name, ".env.txt"]
+    sums = {path.name: sha256_file(path)}
+    info = _new_build_info(folder, sums, {"env": len(env)}, table, variables)
+    if info is not None:
+        write_text(folder / BUILD_INFO, info)
+        names.append(BUILD_INFO)
+    update_sums(folder, names, sums)
+    return path
+
+
+def repack(console: Console, path: Path, out: Path, changes: Changes) -> Composed:
+    """Write the image ``out`` (with block map and SHA256SUMS) from an image or folder of parts.
+
+    Where ``out`` is in the folder ``path``, env.img and .env.txt of the folder change as well.
+
+    Raises UserError, and writes nothing, for a part that does not fit its new slot, an unknown
+    partition, or no change at all.
+    """
+    source = open_source(path)
+    table, variables, env = _changed(source, changes)
     if missing := [part.name for part in table if part.name not in source.parts]:
         console.warn(f"the source has no content for: {', '.join(missing)}")
     parts: dict[str, Path | Slice] = {
@@ -163,6 +191,23 @@ def _write_build_info(
     source: Path, composed: Composed, table: PartitionTable, variables: Mapping[str, str]
 ) -> Path | None:
     """The source's build-info.json with the new environment, beside the new image."""
+    text = _new_build_info(source, composed.sums, composed.sizes, table, variables)
+    if text is None:
+        return None
+    image = composed.image
+    standard = image.name == "sdcard.img"
+    path = image.with_name(BUILD_INFO if standard else f"{image.name}.{BUILD_INFO}")
+    write_text(path, text)
+    return path
+
+
+def _new_build_info(
+    source: Path,
+    sums: Mapping[str, str],
+    sizes: Mapping[str, int],
+    table: PartitionTable,
+    variables: Mapping[str, str],
+) -> str | None:
     old = build_info_path(source)
     if old is None:
         return None
@@ -170,14 +215,10 @@ def _write_build_info(
     info["partitions"] = str(replace(table, device=None))
     info["repacked"] = {"from": source.name, "environment": dict(variables)}
     for name, entry in info.get("parts", {}).items():
-        if f"{name}.img" in composed.sums:
-            entry["sha256"] = composed.sums[f"{name}.img"]
-            entry["bytes"] = composed.sizes[name]
-    image = composed.image
-    standard = image.name == "sdcard.img"
-    path = image.with_name(BUILD_INFO if standard else f"{image.name}.{BUILD_INFO}")
-    write_text(path, json.dumps(info, indent=1, sort_keys=True) + "\n")
-    return path
+        if f"{name}.img" in sums:
+            entry["sha256"] = sums[f"{name}.img"]
+            entry["bytes"] = sizes[name]
+    return json.dumps(info, indent=1, sort_keys=True) + "\n"
 
 
 def cma_size(text: str) -> str:

@@ -97,6 +97,7 @@ def repack(
 ) -> None:
     """Change CMA size, partition sizes or boot arguments of an image without the SDK."""
     from pico_image.card import repack as repacking
+    from pico_image.card.image_file import is_for_emmc
     from pico_image.image import build
 
     start = Path(source) if source else build.existing_images(variant)
@@ -108,6 +109,15 @@ def repack(
         drop_arguments=drop,
         layout=layout or None,
     )
+    if is_for_emmc(start):
+        if output:
+            raise UserError(
+                f"{start} is an image for eMMC, which is changed in its folder",
+                hint="leave --output out; copy the folder first to keep the old one",
+            )
+        print(f"changed: {repacking.repack_parts(start, changes)}")
+        print("write it over USB: upgrade_tool db download.bin, wl 0x0 env.img, rd (README.txt)")
+        return
     out = Path(output) if output else folder / "sdcard.img"
     print(f"image: {repacking.repack(Console(), start, out, changes).image}")
 

@@ -14,7 +14,7 @@ from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import ROOT
 from pico_image.card.devices import Device
-from pico_image.card.env import env_image, env_text
+from pico_image.card.env import env_image, env_text, read_env, read_env_text
 from pico_image.card.flash import _refuse
 from pico_image.card.image_file import open_image
 from pico_image.card.parts import PARTS, Parts
@@ -164,10 +164,45 @@ def test_a_signature_must_cover_every_part(images: Path, tmp_path: Path) -> None
     assert done.returncode == 1 and "does not list oem.img" in done.stderr
 
 
-def test_repack_and_compress_are_refused(images: Path, target: Target) -> None:
-    done = invoke("repack", "--variant", VARIANT, "--cma", "8M")
-    assert done.returncode == 2 and "repack makes card images" in done.stderr
-    assert "change cma_mib or partitions in the variant" in done.stderr
+def test_repack_changes_the_environment_in_the_folder(images: Path) -> None:
+    """`npu-runner` says so where a model does not get its memory: invoke repack --cma 32M."""
+    before = read_sums(images / "SHA256SUMS")
+    done = invoke("repack", "--variant", VARIANT, "--cma", "32M", "--set", "quiet")
+    assert done.returncode == 0, done.stderr
+    assert f"changed: {images / 'env.img'}" in done.stdout and "wl 0x0 env.img" in done.stdout
+    arguments = read_env((images / "env.img").read_bytes())["sys_bootargs"]
+    assert arguments == " root=/dev/mmcblk0p7 rootfstype=ext4 rk_dma_heap_cma=32M quiet"
+    assert read_env_text(images / ".env.txt")["sys_bootargs"] == arguments
+    assert not (images / "update.img").exists(), "it has the old environment"
+    assert invoke("verify", str(images)).returncode == 0
+    after = read_sums(images / "SHA256SUMS")
+    changed = {"env.img", ".env.txt", "build-info.json"}
+    assert {name for name in before if after.get(name) != before[name]} == {*changed, "update.img"}
+    info = json.loads((images / "build-info.json").read_text())
+    assert info["repacked"]["environment"]["sys_bootargs"] == arguments
+    assert not [path.name for path in images.iterdir() if path.name.startswith("sdcard")]
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (("--size", "oem=5M"), "an image for eMMC, are changed where it is built", "partitions in"),
+        (("--cma", "8M", "--output", "x.img"), "is changed in its folder", "leave --output out"),
+        ((), "nothing was asked to change", "--cma 8M"),
+        (("--drop", "quiet"), "no kernel argument 'quiet' to drop", "rk_dma_heap_cma"),
+    ],
+)
+def test_what_repack_refuses_changes_nothing(
+    images: Path, words: tuple[str, ...], message: str, hint: str
+) -> None:
+    before = {path: path.read_bytes() for path in images.iterdir() if path.is_file()}
+    done = invoke("repack", "--source", str(images), *words)
+    assert done.returncode == 2
+    assert message in done.stderr and hint in done.stderr
+    assert {path: path.read_bytes() for path in images.iterdir() if path.is_file()} == before
+
+
+def test_there_is_nothing_to_compress(images: Path, target: Target) -> None:
     with pytest.raises(UserError, match="no card image to compress") as caught:
         build.build_image(Console(), target, forms=["zst"])
     assert "--compress" in str(caught.value)
