@@ -92,10 +92,14 @@ int npu_refuse_simulator(const char *root, struct pico_error *error) {
                             "runtime");
 }
 
+/* As pico_image/config/capacity.py reckons: what the NPU needs beside the model's file, and what
+ * Linux and a login need beside CMA. */
+enum { EXTRA_MIB = 2, SYSTEM_MIB = 10, MIB_KIB = 1024, CMA_MIB_MAX = 512 };
+
 struct npu_demand npu_estimate(uint64_t body_bytes) {
     /* The runtime copies the body into one buffer, with the layers' memory and the commands
      * behind it: MobileNetV2 5.63 MB for a file of 3.9, EfficientNet-Lite0 6.91 for 5.2. */
-    return (struct npu_demand){.bytes = body_bytes + (2 << 20), .estimate = true};
+    return (struct npu_demand){.bytes = body_bytes + (EXTRA_MIB << 20), .estimate = true};
 }
 
 /* Add to an error's message. */
@@ -109,34 +113,42 @@ __attribute__((format(printf, 2, 3))) static void add(struct pico_error *error, 
     va_end(arguments);
 }
 
-/* What Linux and a login need beside CMA, as pico_image/config/capacity.py reckons. */
-enum { SYSTEM_KIB = 10 * 1024, MIB_KIB = 1024, CMA_MIB_MAX = 512 };
+static long mib_up(long kib) {
+    return (kib + MIB_KIB - 1) / MIB_KIB;
+}
 
-/* The hint: the size of CMA with which the model runs on this board, if there is one. */
-static void hint_size(const char *root, const struct pico_cma *cma, long needed_kib, bool rkipc,
+/* The hint: with which size of CMA, or without whom, the model runs on this board; if it can. */
+static void hint_size(const char *root, const struct pico_cma *cma, long needed, long others,
                       struct pico_error *error) {
-    const char *stop = rkipc ? "rkipc, the camera program, runs and may hold it: RkLunch-stop.sh "
-                               "ends it; "
-                             : "";
+    bool rkipc = others > 0 && pico_process_runs(root, "rkipc");
     long ram = pico_memory_kib(root, PICO_MEMINFO, "MemTotal") + (cma->apart ? cma->total_kib : 0);
-    long most = (ram - SYSTEM_KIB) / MIB_KIB;
-    long size = (needed_kib + MIB_KIB - 1) / MIB_KIB;
+    long most = ram / MIB_KIB - SYSTEM_MIB;
+    char enlarge[64] = "";
 
     if (most > CMA_MIB_MAX)
         most = CMA_MIB_MAX;
-    if (size <= most)
-        pico_hint(error, "%senlarge it: invoke repack --cma %ldM", stop, size);
-    else if (needed_kib > cma->total_kib && !rkipc)
+    if (mib_up(needed + others) <= most) {
+        pico_hint(error, "%senlarge it: invoke repack --cma %ldM",
+                  rkipc ? "rkipc, the camera program, runs and may hold it: RkLunch-stop.sh ends "
+                          "it; or "
+                        : "",
+                  mib_up(needed + others));
+    } else if (mib_up(needed) <= most) {
+        if (needed > cma->total_kib)
+            snprintf(enlarge, sizeof enlarge, ", and enlarge it: invoke repack --cma %ldM",
+                     mib_up(needed));
+        pico_hint(error, "end what holds %.1f MiB of it%s%s", (double)others / MIB_KIB,
+                  rkipc ? " (rkipc, the camera program, runs: RkLunch-stop.sh ends it)" : "",
+                  enlarge);
+    } else {
         pico_hint(error,
                   "the model does not fit this board: of its %ld MiB the system needs about %d, "
                   "so that CMA can have at most %ld MiB",
-                  ram / MIB_KIB, SYSTEM_KIB / MIB_KIB, most > 0 ? most : 0);
-    else
-        pico_hint(error, "%sit cannot be enlarged enough on a board of %ld MiB", stop,
-                  ram / MIB_KIB);
+                  ram / MIB_KIB, SYSTEM_MIB, most > 0 ? most : 0);
+    }
 }
 
-static int explain_memory(const char *root, const struct npu_demand *demand, bool rkipc,
+static int explain_memory(const char *root, const struct npu_demand *demand,
                           struct pico_error *error) {
     long needed = (long)((demand->bytes + 1023) / 1024), own = (long)(demand->own / 1024);
     struct pico_cma cma;
@@ -157,19 +169,19 @@ static int explain_memory(const char *root, const struct npu_demand *demand, boo
         return error->status; /* that is enough */
     error->status = PICO_BAD_INPUT;
     long others = cma.free_kib < 0 ? 0 : cma.total_kib - cma.free_kib - own;
-    hint_size(root, &cma, needed + (others > 0 ? others : 0), rkipc && others > 0, error);
+    hint_size(root, &cma, needed, others > 0 ? others : 0, error);
     return error->status;
 }
 
 int npu_explain(const char *root, const struct npu_demand *demand, struct pico_error *error) {
+    static const struct pico_fact driver = {"version", pico_fact_line, PICO_RKNPU_VERSION, NULL, 0};
     int numbers[3] = {0, 0, 0};
     struct pico_notes notes = {0};
     cJSON *facts = cJSON_CreateObject();
 
-    npu_machine_facts(root, facts, &notes);
+    pico_facts_add(facts, root, &driver, 1, &notes);
     const cJSON *version = cJSON_GetObjectItemCaseSensitive(facts, "version");
     const char *text = cJSON_IsString(version) ? strpbrk(version->valuestring, "0123456789") : NULL;
-    bool rkipc = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(facts, "rkipc_runs"));
     bool known =
         text != NULL && sscanf(text, "%6d.%6d.%6d", &numbers[0], &numbers[1], &numbers[2]) == 3;
     cJSON_Delete(facts);
@@ -180,7 +192,7 @@ int npu_explain(const char *root, const struct npu_demand *demand, struct pico_e
         return pico_hint(error, "use a kernel and a module (/oem/usr/ko/rknpu.ko) of the board's "
                                 "present SDK");
     }
-    return explain_memory(root, demand, rkipc, error);
+    return explain_memory(root, demand, error);
 }
 
 static cJSON *cma_free(const char *root, const struct pico_fact *fact) {

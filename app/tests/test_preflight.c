@@ -97,6 +97,17 @@ static void memory_explains(void **state) {
          PICO_BAD_INPUT,
          "it needs 6.0 MiB of contiguous memory (CMA), of 24.0 MiB 4.0 are free",
          "enlarge it: invoke repack --cma 26M"},
+        /* There is no room for both, but for the model alone. */
+        {"MemTotal: 33588 kB\nCmaTotal: 24576 kB\nCmaReleased: 4096 kB\nCmaFree: 0 kB\n",
+         {30 << 20, 0, false},
+         PICO_BAD_INPUT,
+         "it needs 30.0 MiB",
+         "end what holds 20.0 MiB of it, and enlarge it: invoke repack --cma 30M"},
+        {"MemTotal: 13588 kB\nCmaTotal: 24576 kB\nCmaReleased: 4096 kB\nCmaFree: 0 kB\n",
+         {20 << 20, 0, false},
+         PICO_BAD_INPUT,
+         "it needs 20.0 MiB",
+         "end what holds 20.0 MiB of it"},
         /* What we hold ourselves is not in the way: 6 of 8 MiB are ours. */
         {"MemTotal: 49000 kB\nCmaTotal: 8192 kB\nCmaReleased: 2048 kB\nCmaFree: 0 kB\n",
          {7 << 20, 6 << 20, false},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from PIL import Image
 
 from pico_image.base.console import Console
 from pico_image.compile import libraries
-from pico_image.config import configuration
-from tests.app.build import TOOLCHAIN, cmake, need
+from pico_image.config import capacity, configuration
+from tests.app.build import APP, TOOLCHAIN, cmake, need
 from tests.app.pictures import photograph, scene
 from tests.support import rknn_writer
 from tests.support.arm import run_arm
@@ -169,6 +170,17 @@ def test_bad_pictures(arm: Path, folder: Path, tmp_path: Path) -> None:
     done = npu(arm, *model, "--image", tmp_path / "text.jpg", *FEW)
     assert done.returncode == 2 and "neither JPEG nor PNG" in done.stderr
     assert npu(arm, *model, "--image", tmp_path / "one.png", *FEW).returncode == 0
+
+
+def test_estimates_are_those_of_the_host() -> None:
+    """A size of CMA that the runner names is one that a variant may have, and the other way."""
+    text = (APP / "npu/preflight.c").read_text()
+    for name, value in (
+        ("EXTRA_MIB", capacity.NPU_EXTRA_MIB),
+        ("SYSTEM_MIB", capacity.SYSTEM_MIB),
+    ):
+        found = re.search(rf"\b{name} = (\d+)", text)
+        assert found and float(found[1]) == value, name
 
 
 # -- against the vendor's files ------------------------------------------------------------------

@@ -284,7 +284,7 @@ BAD = {
     ),
     "rkipc holds it": Bad(
         "; it needs about 5.0 MiB of contiguous memory (CMA), of 24.0 MiB 2.0 are free",
-        "rkipc, the camera program, runs and may hold it: RkLunch-stop.sh ends it; enlarge it: "
+        "rkipc, the camera program, runs and may hold it: RkLunch-stop.sh ends it; or enlarge it: "
         "invoke repack --cma 27M",
         {
             "proc/meminfo": "MemTotal: 34316 kB\nCmaTotal: 24576 kB\nCmaReleased: 2048 kB\n"
