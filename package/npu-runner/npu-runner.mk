@@ -33,6 +33,10 @@ NPU_RUNNER_CONF_OPTS += \
 else
 NPU_RUNNER_DEPENDENCIES += rknn-runtime
 NPU_RUNNER_CONF_OPTS += -DPICO_RKNN=vendor
+ifeq ($(BR2_PACKAGE_RKNN_RUNTIME_LEGACY),y)
+NPU_RUNNER_DEPENDENCIES += rknn-runtime-legacy
+NPU_RUNNER_CONF_OPTS += -DRKNN_MORE=$(RKNN_RUNTIME_LEGACY_FOLDER)
+endif
 endif
 
 $(eval $(cmake-package))

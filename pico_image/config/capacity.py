@@ -14,11 +14,13 @@ MIB = 1024 * 1024
 #: What a package needs beside itself: of each group any one.
 NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "npu-bench": (("npu-runner", "neon-runner"),),
+    # Its header, and the program that runs where nobody chose: both are the newer one's.
+    "rknn-runtime-legacy": (("rknn-runtime",),),
 }
 #: What it needs on a board with an NPU; elsewhere npu-runner is linked with the simulator.
 NEEDS_WITH_NPU = {"npu-runner": (("rknn-runtime",),)}
 #: Packages that need the NPU.
-NEEDS_NPU = ("npu-module", "rknn-runtime")
+NEEDS_NPU = ("npu-module", "rknn-runtime", "rknn-runtime-legacy")
 
 #: RAM kept for init, sshd, a login shell and a little file cache, MiB. An allowance, not a
 #: measurement on a board.

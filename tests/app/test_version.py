@@ -13,7 +13,7 @@ from tests.support.version import PROJECT_VERSION
 OURS = sorted(
     path.parent.name
     for path in (ROOT / "package").glob("*/*.mk")
-    if path.parent.name not in ("rknn-runtime", "tensorflow-lite-static")
+    if path.parent.name not in ("rknn-runtime", "rknn-runtime-legacy", "tensorflow-lite-static")
 )
 
 

@@ -66,7 +66,7 @@ def test_the_syntax_test_catches_a_loop(tmp_path: Path) -> None:
         # The distribution's compiler: glibc, so no vendor runtime.
         (
             set(OUTSIDE) - {"BR2_SHARED_LIBS", "BR2_TOOLCHAIN_USES_UCLIBC"},
-            set(NAMES) - {"rknn-runtime"},
+            set(NAMES) - {"rknn-runtime", "rknn-runtime-legacy"},
         ),
         # No NEON: what needs XNNPACK goes.
         (
@@ -78,7 +78,7 @@ def test_the_syntax_test_catches_a_loop(tmp_path: Path) -> None:
             set(OUTSIDE)
             - {"BR2_SHARED_LIBS", "BR2_ARM_FPU_NEON", "BR2_ARM_FPU_NEON_VFPV4"}
             - {"BR2_TOOLCHAIN_USES_UCLIBC"},
-            set(NAMES) - {"tensorflow-lite-static", "rknn-runtime", "npu-runner"},
+            {"neon-runner", "npu-bench", "npu-models", "npu-module"},
         ),
         (set(OUTSIDE), set(NAMES) - {"npu-runner", "npu-bench"}),
         (set(), {"npu-models"}),
@@ -171,6 +171,23 @@ def test_hashes_are_those_of_the_sources_list() -> None:
     for _, url in (line for line in make() if line[0] == "url"):
         *_, sha1, name = url.replace("?", "").split("/")
         assert listed[found[name]] == sha1
+
+
+@pytest.mark.parametrize("name", ["rknn-runtime", "rknn-runtime-legacy"])
+def test_a_runtime_is_the_one_of_the_sources_list(name: str) -> None:
+    """Version and commit: convert.py compares the listed one with the toolkit's version."""
+    listed = configuration.load().source(name)
+    text = (ROOT / f"package/{name}/{name}.mk").read_text()
+    variable = name.upper().replace("-", "_")
+    assert f"{variable}_VERSION = {listed.version}\n" in text
+    assert f"{variable}_COMMIT = {listed.commit}\n" in text
+    assert f"at commit {listed.commit}\n" in (ROOT / f"package/{name}/{name}.hash").read_text()
+
+
+def test_the_legacy_runtimes_flatcc_is_the_one_that_is_unpacked() -> None:
+    text = (ROOT / "package/rknn-runtime-legacy/rknn-runtime-legacy.mk").read_text()
+    (archive,) = re.findall(r"_FLATCC = flatcc-(\S+)\.tar\.gz\n", text)
+    assert f"$(call github,dvidelabs,flatcc,v{archive})/" in text
 
 
 def test_cmake_package_is_the_one_of_the_native_build() -> None:
