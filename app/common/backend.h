@@ -9,9 +9,12 @@
 #include "error.h"
 #include "tensor.h"
 
+struct pico_options;
+
 struct pico_backend_options {
-    const char *model; /* path */
-    const char *root;  /* of the board's files; see board_files.h */
+    const char *model;   /* path */
+    const char *runtime; /* npu-runner --runtime, or NULL */
+    const char *root;    /* of the board's files; see board_files.h */
     int threads;
     bool no_accelerator; /* neon-runner --no-xnnpack */
     bool any_output;     /* accept any output shape: the scores are not read */
@@ -34,6 +37,11 @@ struct pico_backend {
     const char *program; /* "neon-runner" */
     const char *engine;  /* "cpu", "npu" */
     const char *extra_help;
+    const char *runtime; /* NPU: the version of the runtime that this program is linked with */
+    bool is_other;       /* it is not /usr/bin/npu-runner but one for another runtime */
+    /* Become the program of the runtime that is asked for; NULL where there is none to choose. */
+    int (*select)(const struct pico_backend *backend, const struct pico_options *options,
+                  char **argv, struct pico_error *error);
     /* Check and load the model. On failure everything is released. */
     int (*open)(void **state, const struct pico_backend_options *options, struct pico_error *error);
     void (*describe)(void *state, struct pico_description *description);
@@ -52,6 +60,9 @@ struct pico_backend {
      * whatever its "verdict" is. */
     int (*verify)(void *state, const char *folder, int limit, bool print, cJSON **json,
                   struct pico_error *error);
+    /* Let every installed runtime verify: which one is right here? NULL where there is none. */
+    int (*probe)(const struct pico_backend *backend, const struct pico_options *options,
+                 struct pico_error *error);
     void (*close)(void *state);
 };
 

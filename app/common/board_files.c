@@ -51,6 +51,7 @@ const struct pico_board_entry pico_board_files[PICO_BOARD_FILES] = {
     [PICO_WPA_SUPPLICANT] = {"/etc/wpa_supplicant.conf", PICO_USE_TEXT,
                              "an ordinary file of the image"},
     [PICO_NETWORKS] = {"/sys/class/net", PICO_USE_FOLDER, "of each its address"},
+    [PICO_NPU_RUNTIME] = {"/etc/npu-runtime", PICO_USE_TEXT, "an ordinary file of the image"},
     [PICO_PROC] = {"/proc", PICO_USE_FOLDER, "process numbers, and of each its name in comm"},
     [PICO_RKNPU_DEVICE] = {"/dev/rknpu", PICO_USE_NODE,
                            "never its ioctl RKNPU_GET_VOLT, which does what volt below does"},

@@ -43,6 +43,7 @@ enum pico_board_file {
     PICO_PASSWD,
     PICO_WPA_SUPPLICANT,
     PICO_NETWORKS,
+    PICO_NPU_RUNTIME,
     PICO_PROC,
     PICO_RKNPU_DEVICE,
     PICO_SELF_EXE,

@@ -135,8 +135,11 @@ int pico_runner_main(int argc, char **argv, const struct pico_backend *backend) 
         free(runner);
         return fflush(stdout) == 0 ? PICO_OK : PICO_BAD_INPUT;
     }
+    if (status == PICO_OK && backend->select != NULL && !runner->options.probe)
+        status = backend->select(backend, &runner->options, argv, &error);
     if (status == PICO_OK)
-        status = runner->options.verify != NULL    ? verify(runner, &error)
+        status = runner->options.probe ? backend->probe(backend, &runner->options, &error)
+                 : runner->options.verify != NULL  ? verify(runner, &error)
                  : runner->options.compare_layouts ? compare(runner, &error)
                                                    : measure_and_report(runner, &error);
     if (status != PICO_OK)

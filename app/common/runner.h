@@ -17,7 +17,7 @@
 enum { PICO_IMAGES_MAX = 16 };
 
 struct pico_options {
-    const char *model, *labels, *card, *json, *root;
+    const char *model, *labels, *card, *json, *root, *runtime;
     const char *verify; /* folder of golden vectors: instead of measuring */
     int vectors;        /* of them, the first ones; 0: all */
     const char *images[PICO_IMAGES_MAX];
@@ -25,7 +25,7 @@ struct pico_options {
     int raw_width, raw_height;
     struct pico_effort effort;
     int top_k;
-    bool no_accelerator, exact_decode, logits, compare_layouts;
+    bool no_accelerator, exact_decode, logits, compare_layouts, probe;
 };
 
 struct pico_picture_result {

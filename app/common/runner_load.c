@@ -99,6 +99,7 @@ static int check_card(const struct pico_runner *runner, struct pico_error *error
 static int load_model(struct pico_runner *runner, struct pico_error *error) {
     const struct pico_backend_options options = {
         .model = runner->options.model,
+        .runtime = runner->options.runtime,
         .root = runner->options.root,
         .threads = runner->options.effort.threads,
         .no_accelerator = runner->options.no_accelerator,

@@ -18,6 +18,8 @@ enum {
     OPT_COMPARE_LAYOUTS,
     OPT_VERIFY,
     OPT_VECTORS,
+    OPT_PROBE,
+    OPT_RUNTIME,
 };
 
 static const struct option long_options[] = {
@@ -34,6 +36,8 @@ static const struct option long_options[] = {
     {"compare-layouts", no_argument, NULL, OPT_COMPARE_LAYOUTS},
     {"verify", required_argument, NULL, OPT_VERIFY},
     {"vectors", required_argument, NULL, OPT_VECTORS},
+    {"probe", no_argument, NULL, OPT_PROBE},
+    {"runtime", required_argument, NULL, OPT_RUNTIME},
     PICO_SHARED_OPTIONS,
     {NULL, 0, NULL, 0},
 };
@@ -131,6 +135,16 @@ static int set_option(void *user, int option, const char *value, struct pico_err
         return PICO_OK;
     case OPT_VECTORS:
         return pico_option_int("vectors", value, 1, 1000, &options->vectors, error);
+    case OPT_PROBE:
+        if (backend->probe == NULL)
+            return pico_fail(error, PICO_BAD_INPUT, "--probe is an option of npu-runner");
+        options->probe = true;
+        return PICO_OK;
+    case OPT_RUNTIME:
+        if (backend->select == NULL)
+            return pico_fail(error, PICO_BAD_INPUT, "--runtime is an option of npu-runner");
+        options->runtime = value;
+        return PICO_OK;
     case OPT_COMPARE_LAYOUTS:
     default:
         if (backend->compare_layouts == NULL) {
@@ -161,12 +175,19 @@ int pico_options_parse(struct pico_options *options, int argc, char **argv,
     int status = pico_options_read(&reader, argc, argv, error);
     if (status != PICO_OK)
         return status;
-    if (options->verify != NULL && (options->image_count > 0 || options->compare_layouts)) {
+    if (options->probe && (options->image_count > 0 || options->verify != NULL ||
+                           options->compare_layouts || options->runtime != NULL)) {
+        status = pico_fail(error, PICO_BAD_INPUT,
+                           "--probe tries every runtime with golden vectors; leave out --image, "
+                           "--verify, --compare-layouts and --runtime");
+    } else if (options->verify != NULL && (options->image_count > 0 || options->compare_layouts)) {
         status =
             pico_fail(error, PICO_BAD_INPUT, "--verify runs golden vectors alone; leave out %s",
                       options->image_count > 0 ? "--image" : "--compare-layouts");
-    } else if (options->vectors > 0 && options->verify == NULL) {
+    } else if (options->vectors > 0 && options->verify == NULL && !options->probe) {
         status = pico_fail(error, PICO_BAD_INPUT, "--vectors needs --verify DIR");
+    } else if (options->probe) {
+        return PICO_OK;
     } else if (options->model == NULL || (options->image_count == 0 && options->verify == NULL)) {
         status = pico_fail(error, PICO_BAD_INPUT, "%s is missing",
                            options->model == NULL ? "--model FILE" : "--image FILE");

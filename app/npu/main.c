@@ -3,5 +3,9 @@
 #include "runner.h"
 
 int main(int argc, char **argv) {
-    return pico_runner_main(argc, argv, &pico_npu_backend);
+    struct pico_backend backend = pico_npu_backend;
+
+    backend.runtime = NPU_RUNTIME;
+    backend.is_other = NPU_IS_OTHER;
+    return pico_runner_main(argc, argv, &backend);
 }

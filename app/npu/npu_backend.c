@@ -9,6 +9,8 @@
 #include "mapping.h"
 #include "npu_session.h"
 #include "preflight.h"
+#include "probe.h"
+#include "select.h"
 #include "verify.h"
 
 static void close_npu(void *state) {
@@ -72,7 +74,8 @@ static int open_session(struct npu_session *session, const struct pico_backend_o
         status = check_machine(options->root, error);
     if (status == PICO_OK)
         status = npu_session_open(session, options->model, error);
-    if (status == PICO_OK)
+    /* A runtime that was named may be older: it is being tried, or it was found right. */
+    if (status == PICO_OK && options->runtime == NULL)
         status = rknn_file_check_version(options->model, &session->file,
                                          session->version.api_version, error);
     return status;
@@ -85,6 +88,7 @@ static int open_npu(void **state, const struct pico_backend_options *options,
     if (session == NULL)
         return pico_fail(error, PICO_FAILED, "not enough memory to open %s", options->model);
     session->root = options->root;
+    session->runtime = options->runtime;
     session->any_output = options->any_output;
     int status = open_session(session, options, error);
     if (status != PICO_OK) {
@@ -144,6 +148,9 @@ static void late_facts(void *state, cJSON *facts, struct pico_notes *notes) {
     const struct npu_session *session = state;
 
     npu_machine_facts(session->root, cJSON_AddObjectToObject(facts, "rknpu"), notes);
+    cJSON_AddItemToObject(
+        facts, "runtimes",
+        npu_runtime_facts(session->root, session->runtime, &session->version, notes));
 }
 
 static void get_input(void *state, struct pico_input_view *view) {
@@ -196,7 +203,11 @@ const struct pico_backend pico_npu_backend = {
         "  --compare-layouts  prove that native and NHWC outputs hold the same scores\n"
         "  --verify DIR       instead of pictures: are the answers to the golden vectors\n"
         "                     in DIR those of the PC, byte by byte?\n"
-        "  --vectors N        only the first N golden vectors (all)\n",
+        "  --vectors N        only the first N golden vectors (all)\n"
+        "  --probe            let each installed NPU runtime verify the model, or all that are\n"
+        "                     installed, for at most --max-secs; keep the right one\n"
+        "  --runtime VERSION  run this NPU runtime of those that are installed\n",
+    .select = npu_select,
     .open = open_npu,
     .describe = describe,
     .late_facts = late_facts,
@@ -205,5 +216,6 @@ const struct pico_backend pico_npu_backend = {
     .get_output = get_output,
     .compare_layouts = compare_layouts,
     .verify = verify,
+    .probe = npu_probe,
     .close = close_npu,
 };

@@ -20,8 +20,9 @@ struct npu_session {
     rknn_tensor_mem *input_mem, *output_mem;
     struct pico_input_view input;
     struct pico_output_view output;
-    bool any_output; /* set by the caller: the output need not be one row of scores */
-    bool bound;      /* both buffers: only then rknn_run is called */
+    const char *runtime; /* set by the caller: --runtime, or NULL */
+    bool any_output;     /* set by the caller: the output need not be one row of scores */
+    bool bound;          /* both buffers: only then rknn_run is called */
 };
 
 /* Open by path, query, allocate and bind. After a failure npu_session_close()

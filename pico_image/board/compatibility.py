@@ -130,11 +130,16 @@ def _check_runtime(connection: Connection, folder: Path) -> None:
 
 
 def _runtime(connection: Connection) -> str | None:
-    """The version of the vendor's library, or the one that the simulator imitates."""
-    places = f"/usr/lib/librknnmrt.so /oem/usr/lib/librknnmrt.so {NPU_RUNNER}"
+    """The newest version that the board's npu-runner is linked with, or the one that the simulator
+    imitates.
+
+    Not the vendor's shared library in /oem, which is 1.4.1b9 and which npu-runner never loads. That
+    the board may have chosen an older runtime (npu-runner --probe) is no reason to refuse a model:
+    it was found right for models of this toolkit.
+    """
     says = f"-e 'librknnmrt version:' -e '^SIMULATED .*{SIMULATOR}'"
     output = connection.run(
-        f"for f in {places}; do [ -e $f ] && strings $f | grep {says}; done; true",
+        f"strings {NPU_RUNNER} | grep {says}; true",
         what="ask for the version of the NPU runtime",
     )
     match = re.search(rb"(?:librknnmrt version:|SIMULATED) (\d[\d.]*\d)", output)

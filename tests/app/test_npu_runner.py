@@ -242,6 +242,7 @@ def test_is_small_without_the_runtime(tmp_path: Path) -> None:
     """Linked with functions that do nothing in place of the runtime."""
     need("arm-linux-gnueabihf-gcc")
     source = "".join(f"int {name}(void) {{ return -1; }}\n" for name in sorted(EXPORTS))
+    source += 'const char version[] = "librknnmrt version: 2.3.2 (nothing)";\n'
     (tmp_path / "stub.c").write_text(source)
     (tmp_path / "rknn_api.h").write_text('#include "rknn_abi.h"\n')
     for command in (

@@ -1,6 +1,6 @@
-/* Programs run by npu-bench, one at a time. */
-#ifndef BENCH_CHILD_H
-#define BENCH_CHILD_H
+/* Programs run one at a time, with what they print. */
+#ifndef PICO_CHILD_H
+#define PICO_CHILD_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,7 +18,8 @@ struct child_output {
 /* Run `arguments` (NULL-terminated, the first one is the program's path) to its end, or for at most
  * `limit_s` seconds (0: as long as it takes). Standard
  * error goes through to ours. PICO_FAILED when it cannot be started; how it ended is in `output`.
- * PICO_INTERRUPTED when we were asked to stop: the child is then stopped and waited for. */
+ * PICO_INTERRUPTED when we were asked to stop: the child is then stopped and waited for, and
+ * killed when it does not obey within seconds. */
 int child_run(char *const *arguments, int limit_s, struct child_output *output,
               struct pico_error *error);
 void child_output_free(struct child_output *output);
