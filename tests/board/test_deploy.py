@@ -144,7 +144,8 @@ def test_a_model_for_the_npu(board: Board, tmp_path: Path) -> None:
     (folder / "report.json").write_text("{}")
     there = "/usr/share/npu-models/fresh"
     models = {"fresh": folder}
-    # A stock /oem has an older runtime, which npu-runner never loads: no model went to such a board.
+    # A stock /oem has an older runtime, which npu-runner never loads; no model was let onto the
+    # board for its sake.
     old = "/oem/usr/lib/librknnmrt.so"
     board.sh("mount -o remount,rw /oem 2>/dev/null; mkdir -p /oem/usr/lib")
     board.sh(f"echo 'librknnmrt version: 1.4.1b9 (09eb4be80@2022-10-19T09:51:39)' >{old}")
