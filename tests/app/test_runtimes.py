@@ -111,7 +111,7 @@ class Board:
         )  # fmt: skip
         assert done.returncode in (0, 1) and done.stdout, done.stderr
         result: dict[str, Any] = json.loads(done.stdout)
-        return result["engine"] | {"warnings": result["warnings"]}
+        return {**result["engine"], "warnings": result["warnings"]}
 
     def refused(self, *words: str | Path, program: Path | None = None) -> str:
         image = self.model / "images/red.png"
