@@ -45,6 +45,17 @@ def test_nothing_but_ssh_answers_a_port_scan(board: Board) -> None:
 
 @pytest.mark.qemu
 @pytest.mark.slow
+def test_a_remote_command_and_a_login_have_the_home_of_their_account(board: Board) -> None:
+    """The vendor's /etc/profile.d/RkEnv.sh made it /oem for everybody."""
+    assert board.sh("echo $HOME; pwd").split() == ["/root", "/root"]
+    assert board.sh("HOME=/root sh -lc 'echo $HOME'").split() == ["/root"]
+    # Ethernet that is up, as the one that this command came by, stays as it is.
+    address = board.sh("cat /sys/class/net/eth0/address")
+    assert board.sh("/etc/init.d/S39ethernet start; cat /sys/class/net/eth0/address") == address
+
+
+@pytest.mark.qemu
+@pytest.mark.slow
 def test_no_key_fits(board: Board, tmp_path: Path) -> None:
     stranger = replace(board.connection, identity=key_pair(tmp_path, "other"))
     with pytest.raises(Unreachable, match="no key fits") as caught:

@@ -60,10 +60,13 @@ def test_from_nothing(project: Project, console: Console) -> None:
         ours = (project.root / f"board/luckfox-pico/overlay/etc/init.d/{name}").read_text()
         assert content(images / "rootfs.img", f"etc/init.d/{name}") == ours
         assert rootfs[f"etc/init.d/{name}"].mode & 0o111
-    # The vendor's adbd (a root shell on TCP 5555) is overwritten, and so is what starts it.
-    for name in ("usr/bin/adbd", "etc/init.d/S50usbdevice"):
+    # The vendor's adbd (a root shell on TCP 5555) is overwritten, and so are its start and what
+    # sets HOME=/oem for every login.
+    for name in ("usr/bin/adbd", "etc/init.d/S50usbdevice", "etc/profile.d/RkEnv.sh"):
         ours = (project.root / f"board/luckfox-pico/overlay/{name}").read_text()
         assert content(images / "rootfs.img", name) == ours
+    # Our fragment reached the kernel.
+    assert b"CONFIG_USB_CONFIGFS_ECM=y" in (images / "boot.img").read_bytes()
     # Off in our BoardConfig: udev's mounts, gdb. Off in our fragment of busybox: telnet.
     off = {"etc/init.d/S10udev", "etc/init.d/S50telnet", "usr/bin/gdb"}
     assert not off & set(rootfs)
@@ -265,7 +268,7 @@ def test_too_little_space_to_go_on(built_project: Project, console: Console) -> 
 #: own steps and overlays, and what Buildroot writes when it is through with the packages.
 VENDOR = (
     *("bin/sdkinfo", "etc/luckfox.cfg", "etc/iqfiles", "etc/init.d/S50sshd"),
-    *("etc/profile.d/RkEnv.sh", "etc/profile.d/enable_coredump.sh", "usr/bin/coredump2sdcard.sh"),
+    *("etc/profile.d/enable_coredump.sh", "usr/bin/coredump2sdcard.sh"),
     *("etc/hostname", "etc/primary-site", "etc/shadow"),
 )
 
