@@ -23,4 +23,9 @@ define NPU_MODULE_INSTALL_INIT_SYSV
 		$(TARGET_DIR)/etc/init.d/S21appinit
 endef
 
+# The group that S21appinit gives /dev/rknpu to.
+define NPU_MODULE_USERS
+	- - npu -1 * - - - Neural processing unit
+endef
+
 $(eval $(generic-package))

@@ -120,6 +120,33 @@ def test_the_fragment_takes_telnet_out_of_the_sdks_busybox(buildroot: Path, tmp_
     assert not set(on) & set(merged)
 
 
+def test_buildroot_puts_the_account_pico_into_the_group_npu(
+    buildroot: Path, tmp_path: Path
+) -> None:
+    """With the group of the package npu-module, which a system without that account has as well."""
+    (tmp_path / "target/etc").mkdir(parents=True)
+    for name, line in (
+        ("passwd", "root:x:0:0:root:/root:/bin/sh\n"),
+        ("group", "root:x:0:\n"),
+        ("shadow", "root:*:::::::\n"),
+    ):
+        (tmp_path / "target/etc" / name).write_text(line)
+    (tmp_path / "config").write_text('BR2_TARGET_GENERIC_PASSWD_METHOD="sha-256"\n')
+    makefile = (ROOT / "package/npu-module/npu-module.mk").read_text()
+    group = makefile.partition("define NPU_MODULE_USERS\n")[2].partition("endef")[0].strip()
+    table = tmp_path / "users"
+    table.write_text((ROOT / "board/luckfox-pico/users.txt").read_text() + f"{group}\n")
+    subprocess.run(
+        [buildroot / "support/scripts/mkusers", table, tmp_path / "target"],
+        env={**os.environ, "BR2_CONFIG": str(tmp_path / "config")},
+        check=True, capture_output=True,
+    )  # fmt: skip
+    groups = (tmp_path / "target/etc/group").read_text()
+    assert re.search(r"^npu:x:\d+:pico$", groups, re.M), groups
+    assert "pico:x:1000:1000:" in (tmp_path / "target/etc/passwd").read_text()
+    assert "pico:*:" in (tmp_path / "target/etc/shadow").read_text()
+
+
 def test_a_dropped_symbol_is_explained_from_buildroots_own_files(
     buildroot: Path, external: Path, tmp_path: Path
 ) -> None:
