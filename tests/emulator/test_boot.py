@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import struct
@@ -103,6 +104,32 @@ def test_every_init_script_passes_the_shell_that_runs_it(machine: Machine) -> No
         if script.startswith("S"):
             status, text = machine.run(f"/etc/init.d/{script} dance")
             assert status == 2 and "usage:" in text, script
+
+
+def test_what_a_board_has_of_its_own_is_made_by_the_images_busybox(machine: Machine) -> None:
+    """QEMU's processor has no serial number and no NPU: a root folder stands for a board."""
+    assert output_of(machine, "echo $HOME; cd; pwd").split() == ["/root", "/root"]
+    status, text = machine.run("mac-address eth0")
+    assert status == 1 and "no serial number" in text
+    board = "/tmp/board"
+    try:
+        output_of(machine, f"mkdir -p {board}/proc {board}/dev && >{board}/dev/rknpu")
+        output_of(machine, f"printf 'Serial\\t\\t: 8bdeb3dd1eb63bc8\\n' >{board}/proc/cpuinfo")
+        for role in ("eth0", "usb", "usb-host"):
+            digest = hashlib.sha256(f"8bdeb3dd1eb63bc8 {role}".encode()).hexdigest()
+            expected = ":".join(["02", *(digest[place : place + 2] for place in range(0, 10, 2))])
+            said = output_of(machine, f"MAC_ROOT={board} mac-address {role}")
+            assert said == f"{expected}\n"
+        output_of(machine, f"chmod 0600 {board}/dev/rknpu")
+        assert "already loaded" in output_of(
+            machine, f"APPINIT_ROOT={board} /etc/init.d/S21appinit start"
+        )
+        assert output_of(machine, f"ls -l {board}/dev/rknpu").split()[::3][:2] == [
+            "-rw-rw----",
+            "npu",
+        ]
+    finally:
+        machine.run(f"rm -rf {board}")
 
 
 def test_programs_of_the_image_run(machine: Machine) -> None:
