@@ -66,6 +66,15 @@ keep_mirror() {
     fi
 }
 
+# The kernel looks for fragments beside its defconfigs. The vendor's fragment for a board comes first,
+# so ours wins.
+make_fragment() {
+    local configs=$sdk/sysdrv/source/kernel/arch/arm/configs vendor
+    vendor=$(SDK_ROOT_DIR=$sdk bash -c '. "$1" && echo "$PICO_VENDOR_FRAGMENT"' - \
+        "$board/$PICO_BOARD_CONFIG")
+    cat ${vendor:+"$configs/$vendor"} /src/board/luckfox-pico/kernel.config >"$configs/pico-image.config"
+}
+
 package_folders() {
     find "$1/output/build" -mindepth 1 -maxdepth 1 -type d \
         ! -name buildroot-config ! -name buildroot-fs 2>/dev/null || true
@@ -183,6 +192,7 @@ fi
 mkdir -p "$states"
 cd "$sdk"
 make_board
+make_fragment
 keep_mirror
 [ "$stage" != prepare ] || exit 0
 while [ $# -gt 0 ]; do

@@ -59,7 +59,7 @@ class Stage(Enum):
 #: BoardConfig variables and the stages that read them; all stages read any other.
 _READ_BY = (
     (r"RK_UBOOT_\w+|RK_BOOT_MEDIUM", (Stage.UBOOT, Stage.FIRMWARE)),
-    (r"RK_KERNEL_\w+", (Stage.KERNEL,)),
+    (r"RK_KERNEL_\w+|PICO_VENDOR_FRAGMENT", (Stage.KERNEL,)),
     (r"RK_BUILDROOT_DEFCONFIG|LF_TARGET_ROOTFS", (Stage.ROOTFS,)),
     (r"RK_APP_TYPE|RK_CAMERA_\w+", (Stage.MEDIA, Stage.APP, Stage.FIRMWARE)),
     (
@@ -194,6 +194,8 @@ def stage_inputs(
     stages: dict[Stage, Inputs] = {}
     for stage in Stage:
         inputs: Inputs = {**common, "board": values_for(stage, values)}
+        if stage is Stage.KERNEL:
+            inputs["fragment"] = tree_hash(_below(tree, ["board/luckfox-pico/kernel.config"]))
         if stage is Stage.ROOTFS:
             board = _below(tree, ["board/", "handed/"])
             inputs |= {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def tree(**changes: str) -> Tree:
         "models/net/model.json": "{}\n",
         "board/luckfox-pico/overlay/etc/motd": "hello\n",
         "board/luckfox-pico/post-build.sh": "#!/bin/sh\n",
+        "board/luckfox-pico/kernel.config": "CONFIG_A=y\n",
         "README.md": "not an input\n",
     }
     for path in texts:
@@ -112,6 +114,10 @@ EVERY = {stage.value for stage in Stage}
         (tree(app_main_c="int other;\n"), {"rootfs", "firmware"}),
         (tree(models_net_model_json='{"a": 1}\n'), {"rootfs", "firmware"}),
         (tree(board_luckfox_pico_overlay_etc_motd="bye\n"), {"rootfs", "firmware"}),
+        (
+            tree(board_luckfox_pico_kernel_config="CONFIG_B=y\n"),
+            {"kernel", "rootfs", "firmware"},
+        ),
         (board("6G(rootfs)", "2G(rootfs)"), set()),
         (board("32M(boot)", "32M(kernel)"), {"firmware"}),
         (board("10M", "24M"), set()),
@@ -224,3 +230,26 @@ def test_a_prebuilt_program_is_handed_over_when_asked_for(
     assert {*with_it} - {*without} == {workspace.PROGRAM}
     one, two = packages(with_it), packages(without)
     assert {name for name in one if one[name]["hash"] != two[name]["hash"]} == {"neon-runner"}
+
+
+@pytest.mark.parametrize("vendor", ["", "rv1106-bt.config"])
+def test_the_kernels_fragment_keeps_the_one_of_the_vendors_board(
+    tmp_path: Path, vendor: str
+) -> None:
+    """build.sh passes on one name, without quotes, so both go into one file."""
+    text = (ROOT / "docker/sdk-stage.sh").read_text().replace("/src/", f"{tmp_path}/src/")
+    function = text[text.index("make_fragment() {") :].partition("\n}\n")[0] + "\n}\n"
+    configs = tmp_path / "sysdrv/source/kernel/arch/arm/configs"
+    for folder in (configs, tmp_path / "src/board/luckfox-pico", tmp_path / "project"):
+        folder.mkdir(parents=True)
+    (configs / "rv1106-bt.config").write_text("CONFIG_BT=y\n")
+    (tmp_path / "src/board/luckfox-pico/kernel.config").write_text("CONFIG_OURS=y\n")
+    # What the template writes, after the vendor's file was sourced.
+    lines = render.board_config(configuration.load(), "luckfox-pico-mini").splitlines()
+    named = next(line for line in lines if "PICO_VENDOR_FRAGMENT" in line)
+    (tmp_path / "board.mk").write_text(f'RK_KERNEL_DEFCONFIG_FRAGMENT="{vendor}"\n{named}\n')
+    call = f"set -eu; sdk={tmp_path} board={tmp_path} PICO_BOARD_CONFIG=board.mk; make_fragment"
+    subprocess.run(["bash", "-c", function + call], check=True)
+    made = (configs / "pico-image.config").read_text()
+    assert made == ("CONFIG_BT=y\n" if vendor else "") + "CONFIG_OURS=y\n"
+    assert 'export RK_KERNEL_DEFCONFIG_FRAGMENT="pico-image.config"' in lines

@@ -108,7 +108,18 @@ build_uboot() {
 
 build_kernel() {
     local objects=$SDK_ROOT_DIR/sysdrv/source/objs_kernel
-    compile kernel "$objects/zImage" "$RK_KERNEL_DEFCONFIG ${RK_KERNEL_DEFCONFIG_FRAGMENT:-}"
+    local fragment=""
+    if [ -n "${RK_KERNEL_DEFCONFIG_FRAGMENT:-}" ]; then
+        # `make DEFCONFIG FRAGMENT` in the kernel's folder (scripts/kconfig/Makefile); the name is not
+        # quoted, so a second one would be a target of sysdrv/Makefile.
+        fragment=$SDK_ROOT_DIR/sysdrv/source/kernel/arch/arm/configs/$RK_KERNEL_DEFCONFIG_FRAGMENT
+        if [ ! -f "$fragment" ]; then
+            echo "*** No configuration exists for this target on this architecture.  Stop." >&2
+            exit 2
+        fi
+        fragment=$(cat "$fragment")
+    fi
+    compile kernel "$objects/zImage" "$RK_KERNEL_DEFCONFIG $fragment"
     cat "$objects/zImage" "$SDK_ROOT_DIR"/sysdrv/source/kernel/net/netfilter/*.c >"$IMAGE/boot.img"
     echo "$RK_KERNEL_DTS" >>"$IMAGE/boot.img"
 }
