@@ -25,16 +25,19 @@ define NPU_BENCH_COPY_LICENSE
 endef
 NPU_BENCH_POST_RSYNC_HOOKS += NPU_BENCH_COPY_LICENSE
 
+# Not in the board's overlay, which every image gets: an image without the
+# benchmark must not greet with it.
+NPU_BENCH_FILES = $(BR2_EXTERNAL_LUCKFOX_NPU_PATH)/../board/luckfox-pico/bench
+
 define NPU_BENCH_INSTALL_CONFIG
-	mkdir -p $(TARGET_DIR)/etc
+	$(INSTALL) -D -m 0644 $(NPU_BENCH_FILES)/etc/motd $(TARGET_DIR)/etc/motd
 	echo "AT_BOOT=$(if $(BR2_PACKAGE_NPU_BENCH_AT_BOOT),yes,no)" \
 		>$(TARGET_DIR)/etc/npu-bench.conf
 endef
 NPU_BENCH_POST_INSTALL_TARGET_HOOKS += NPU_BENCH_INSTALL_CONFIG
 
 define NPU_BENCH_INSTALL_INIT_SYSV
-	$(INSTALL) -D -m 0755 \
-		$(BR2_EXTERNAL_LUCKFOX_NPU_PATH)/../board/luckfox-pico/overlay/etc/init.d/S95npu-bench \
+	$(INSTALL) -D -m 0755 $(NPU_BENCH_FILES)/etc/init.d/S95npu-bench \
 		$(TARGET_DIR)/etc/init.d/S95npu-bench
 endef
 

@@ -21,7 +21,6 @@ from pico_image.card.env import env_image, env_text
 from pico_image.card.parts import Contents
 from pico_image.config.target import Target
 from pico_image.emulator import rootfs
-from pico_image.emulator.system import userland
 
 #: The content of the slots that QEMU never reads.
 PLACEHOLDER = (
@@ -69,7 +68,7 @@ class _Maker:
                 **common,
                 "materials": {name: identity(path) for name, path in materials.items()},
                 "models": {name: identity(path) for name, path in contents.models.items()},
-                "overlay": sha256_tree([rootfs.OVERLAY, userland.BOARD_FOLDER]),
+                "overlay": sha256_tree(rootfs.layers(self.target)),
                 "packages": self.target.packages,
                 "settings": rootfs.settings(self.target),
                 "console": self.target.board.console,
@@ -85,8 +84,10 @@ class _Maker:
             },
             functools.partial(self._make_boot, materials),
         )
-        for name, folder in (("oem", "usr/ko"), ("userdata", "bench")):
-            self._part(name, common, functools.partial(self._make_empty, name, folder))
+        results = "bench" if "npu-bench" in self.target.packages else "."
+        for name, folder in (("oem", "usr/ko"), ("userdata", results)):
+            inputs = {**common, "folder": folder}
+            self._part(name, inputs, functools.partial(self._make_empty, name, folder))
         self._part("env", {**common, "env": self.target.env()}, self._make_env)
         for name in ("idblock", "uboot"):
             self._part(name, common, functools.partial(_write_placeholder, name))
@@ -141,7 +142,7 @@ class _Maker:
 
     def _make_empty(self, name: str, folder: str, image: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=self.images) as scratch:
-            (Path(scratch) / folder).mkdir(parents=True)
+            (Path(scratch) / folder).mkdir(parents=True, exist_ok=True)
             volume = filesystem.Volume(name, self._slot(name))
             filesystem.make(self.console, Path(scratch), image, volume, self.epoch)
 

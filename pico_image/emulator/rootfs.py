@@ -1,7 +1,8 @@
 """The emulator's root file system as a folder: base, overlay, programs, models, release file.
 
-``board/luckfox-pico/overlay`` goes into every image, ``board/luckfox-pico/emulator/etc`` and
-``usr`` only into this one, where no Buildroot installs them.
+``board/luckfox-pico/overlay`` goes into every image, ``board/luckfox-pico/bench`` into those with
+the benchmark, ``board/luckfox-pico/emulator/etc`` and ``usr`` only into this one, where no
+Buildroot installs them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pico_image.config.target import Target
 from pico_image.emulator.system import kernel, userland
 
 OVERLAY = ROOT / "board" / "luckfox-pico" / "overlay"
+#: What the package npu-bench installs beside its program.
+BENCH = OVERLAY.parent / "bench"
 FOLDERS = (
     *("bin", "dev", "etc/init.d", "home", "lib", "mnt", "oem", "proc", "root", "run", "sbin"),
     *("sys", "tmp", "userdata", "usr/bin", "usr/sbin", "usr/share/npu-models", "var/log"),
@@ -53,7 +56,7 @@ def fill(
     for name in ("e2fsck", "resize2fs"):
         shutil.copy(materials["e2fsprogs"] / name, root / "usr/sbin" / name)
     kernel.install_modules(materials["kernel"], root)
-    for layer in (userland.BOARD_FOLDER, OVERLAY):
+    for layer in layers(target):
         for folder in ("etc", "usr"):
             if (layer / folder).is_dir():
                 shutil.copytree(layer / folder, root / folder, dirs_exist_ok=True, symlinks=True)
@@ -81,12 +84,21 @@ def fill(
     return MODES | KEY_MODES
 
 
+def layers(target: Target) -> list[Path]:
+    """Folders whose ``etc`` and ``usr`` go into the image, in this order."""
+    return [userland.BOARD_FOLDER, OVERLAY, *([BENCH] if "npu-bench" in target.packages else [])]
+
+
 def settings(target: Target) -> dict[str, str]:
     """The files that depend on the variant, by path."""
-    at_boot = "yes" if target.variant.bench_at_boot else "no"
-    return {
+    files = {
         "etc/hostname": f"{target.variant.hostname}\n",
         "etc/pico-image-release": target.release(),
+    }
+    if "npu-bench" not in target.packages:
+        return files
+    at_boot = "yes" if target.variant.bench_at_boot else "no"
+    return files | {
         "etc/npu-bench.conf": "# Read by /etc/init.d/S95npu-bench.\n"
         "# AT_BOOT=yes runs the benchmark at every start; OPTIONS are given to npu-bench.\n"
         f'AT_BOOT={at_boot}\nOPTIONS="{BENCH_OPTIONS}"\n',

@@ -43,7 +43,7 @@ VENDOR = ("download.bin", "update.img", "sd_update.txt", "tftp_update.txt")
 #: Buildroot's list of which package installed each file, for the size report.
 FILE_LIST = "packages-file-list.txt"
 #: What post-build.sh writes into the root file system, from the private inputs or by itself.
-HANDED_IN = ("/etc/pico-image-release", "/etc/npu-bench.conf", "/root/.ssh/authorized_keys")
+HANDED_IN = ("/etc/pico-image-release", "/root/.ssh/authorized_keys")
 #: Columns of Buildroot's legal-info that the bill of materials is made from.
 _COLUMNS = ("PACKAGE", "VERSION", "LICENSE")
 

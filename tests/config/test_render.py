@@ -139,6 +139,25 @@ def test_busybox_gets_what_the_overlay_runs(tree: Path) -> None:
     assert [line for line in given if not line.startswith("#")] == [LEFT_OUT[n] for n in called]
 
 
+def test_a_board_image_without_the_benchmark_has_no_word_of_it(tree: Path) -> None:
+    """Every image has the overlay; the package npu-bench brings the rest."""
+    loaded = configuration.load(tree)
+    board = ROOT / "board/luckfox-pico"
+    common = [path for path in (board / "overlay").rglob("*") if path.is_file()]
+    for path in (*common, board / "users.txt", board / "busybox.fragment"):
+        assert "bench" not in path.name and "bench" not in path.read_text(), path
+    without = [name for name in render.renderable(loaded) if name.endswith("minimal")]
+    assert without
+    for name in without:
+        lines = "".join(render.files(loaded, name).values()).splitlines()
+        assert not [line for line in lines if "bench" in line.lower() and line[0] != "#"], name
+    # What the package installs is there, so that no other place is needed.
+    makefile = (ROOT / "package/npu-bench/npu-bench.mk").read_text()
+    for path in (board / "bench").rglob("*"):
+        if path.is_file():
+            assert f"$(NPU_BENCH_FILES)/{path.relative_to(board / 'bench')} " in makefile
+
+
 def test_defconfig_never_shadows_one_of_the_sdk(tree: Path) -> None:
     names = {render.defconfig_name(name) for name in render.renderable(configuration.load(tree))}
     assert not names & {"luckfox_pico_defconfig", "luckfox_pico_w_defconfig"}

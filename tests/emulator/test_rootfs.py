@@ -36,6 +36,23 @@ def test_an_image_without_a_key_has_no_way_in_over_the_network(tree: Path) -> No
     assert b"not in this image" in (tree / "usr/bin/adbd").read_bytes()
 
 
+def test_an_image_without_the_benchmark_has_no_word_of_it(
+    kit: Kit, tree: Path, tmp_path: Path
+) -> None:
+    """The message of the day named a program that a minimal image does not have."""
+    assert b"npu-bench" in (tree / "etc/motd").read_bytes()
+    assert (tree / "etc/init.d/S95npu-bench").stat().st_mode & 0o111
+    images = kit.build(packages=["npu-runner"], name="emulator-minimal")
+    root = unpack(images / "rootfs.img", tmp_path / "root")
+    for path in files(root):
+        assert "bench" not in path
+        if path.startswith("/etc/") and not (root / path[1:]).is_symlink():
+            assert b"bench" not in (root / path[1:]).read_bytes(), path
+    assert not (unpack(images / "userdata.img", tmp_path / "data") / "bench").exists()
+    for name in ("README.txt", "sbom.cdx.json"):
+        assert "bench" not in (images / name).read_text(), name
+
+
 @pytest.fixture(scope="module")
 def complete(kit: Kit, output: Path) -> Path:
     """The images folder of a variant with everything: a model and an SSH server.
