@@ -1,4 +1,4 @@
-# shellcheck shell=dash
+#!/bin/sh
 # Replaces the vendor's file of the same name, which sets HOME=/oem for every login: HOME stays what
 # /etc/passwd says. The vendor's programs and libraries (an image with a camera) come last, so that
 # none of them is taken for one of the system's.

@@ -158,8 +158,9 @@ package() {
 
 busybox_has() { # the last line wins, as with support/kconfig/merge_config.sh
     local line
-    line=$(cat package/busybox/busybox.config \
-        $(value BR2_PACKAGE_BUSYBOX_CONFIG_FRAGMENT_FILES) | grep -E "CONFIG_$1[= ]" | tail -n 1)
+    # shellcheck disable=SC2046 # a list of files
+    line=$(cat package/busybox/busybox.config $(value BR2_PACKAGE_BUSYBOX_CONFIG_FRAGMENT_FILES) |
+        grep -E "CONFIG_$1[= ]" | tail -n 1)
     [ "$line" = "CONFIG_$1=y" ]
 }
 
