@@ -66,13 +66,16 @@ keep_mirror() {
     fi
 }
 
-# The kernel looks for fragments beside its defconfigs. The vendor's fragment for a board comes first,
-# so ours wins.
+# The kernel looks for fragments beside its defconfigs. Those of the vendor's board come first, so
+# ours wins.
 make_fragment() {
-    local configs=$sdk/sysdrv/source/kernel/arch/arm/configs vendor
+    local configs=$sdk/sysdrv/source/kernel/arch/arm/configs vendor name
     vendor=$(SDK_ROOT_DIR=$sdk bash -c '. "$1" && echo "$PICO_VENDOR_FRAGMENT"' - \
         "$board/$PICO_BOARD_CONFIG")
-    cat ${vendor:+"$configs/$vendor"} /src/board/luckfox-pico/kernel.config >"$configs/pico-image.config"
+    for name in $vendor; do
+        cat "$configs/$name"
+    done >"$configs/pico-image.config"
+    cat /src/board/luckfox-pico/kernel.config >>"$configs/pico-image.config"
 }
 
 package_folders() {

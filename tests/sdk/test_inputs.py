@@ -232,7 +232,7 @@ def test_a_prebuilt_program_is_handed_over_when_asked_for(
     assert {name for name in one if one[name]["hash"] != two[name]["hash"]} == {"neon-runner"}
 
 
-@pytest.mark.parametrize("vendor", ["", "rv1106-bt.config"])
+@pytest.mark.parametrize("vendor", ["", "rv1106-bt.config", "rv1106-bt.config b.config"])
 def test_the_kernels_fragment_keeps_the_one_of_the_vendors_board(
     tmp_path: Path, vendor: str
 ) -> None:
@@ -242,7 +242,8 @@ def test_the_kernels_fragment_keeps_the_one_of_the_vendors_board(
     configs = tmp_path / "sysdrv/source/kernel/arch/arm/configs"
     for folder in (configs, tmp_path / "src/board/luckfox-pico", tmp_path / "project"):
         folder.mkdir(parents=True)
-    (configs / "rv1106-bt.config").write_text("CONFIG_BT=y\n")
+    for name in ("rv1106-bt.config", "b.config"):
+        (configs / name).write_text(f"# {name}\n")
     (tmp_path / "src/board/luckfox-pico/kernel.config").write_text("CONFIG_OURS=y\n")
     # What the template writes, after the vendor's file was sourced.
     lines = render.board_config(configuration.load(), "luckfox-pico-mini").splitlines()
@@ -251,5 +252,5 @@ def test_the_kernels_fragment_keeps_the_one_of_the_vendors_board(
     call = f"set -eu; sdk={tmp_path} board={tmp_path} PICO_BOARD_CONFIG=board.mk; make_fragment"
     subprocess.run(["bash", "-c", function + call], check=True)
     made = (configs / "pico-image.config").read_text()
-    assert made == ("CONFIG_BT=y\n" if vendor else "") + "CONFIG_OURS=y\n"
+    assert made == "".join(f"# {name}\n" for name in vendor.split()) + "CONFIG_OURS=y\n"
     assert 'export RK_KERNEL_DEFCONFIG_FRAGMENT="pico-image.config"' in lines

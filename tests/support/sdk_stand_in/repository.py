@@ -63,6 +63,7 @@ def write_sdk(folder: Path) -> None:
     configs = folder / "sysdrv/source/kernel/arch/arm/configs"
     configs.mkdir(parents=True)
     (configs / "luckfox_rv1106_linux_defconfig").write_text("CONFIG_ARM=y\n")
+    (configs / "rv1106-bt.config").write_text("CONFIG_BT=y\n")
     # Rules for line ends that the files beside them break, as in the real rt-thread folder.
     mcu = folder / "sysdrv/source/mcu"
     mcu.mkdir(parents=True)
