@@ -1,4 +1,4 @@
-"""MAC addresses out of the CPU's serial number, and Ethernet that asks for its lease with one."""
+"""MAC addresses out of the CPU's serial number; with one of them Ethernet asks for its lease."""
 
 from __future__ import annotations
 
@@ -149,13 +149,11 @@ server=$!
 PATH=$2/bin:$1/usr/sbin:/usr/bin:/bin
 export PATH
 busybox ash $1/etc/init.d/S39ethernet start
-until [ -e $2/lease ]; do sleep 0.1; done
 cat /sys/class/net/eth0/address >$2/address
-busybox ash $1/etc/init.d/S39ethernet start  # it is up: nothing happens
-test $(cat $2/started | wc -l) = 1
-client=$(cat $2/run/udhcpc.eth0.pid)
-busybox ash $1/etc/init.d/S39ethernet stop
-while [ -e /proc/$client ]; do sleep 0.1; done
+# As S40network does, whose ifup runs the same client.
+ip link set dev eth0 up
+busybox udhcpc -i eth0 -q -n -t 60 -T 1 -f -s $2/answer >$2/client 2>&1
+busybox ash $1/etc/init.d/S39ethernet start
 kill $server $router
 """
 UDHCPD = """interface router0
@@ -175,7 +173,6 @@ def test_ethernet_asks_for_its_lease_with_the_boards_address(
     if os.geteuid() != 0:
         pytest.skip("needs root (network namespaces)")
     (tmp_path / "sys").symlink_to("/sys")
-    (tmp_path / "run").mkdir()
     if loader:
         node = tmp_path / "proc/device-tree/ethernet@ffa80000"
         (tmp_path / "proc/device-tree/aliases").mkdir()
@@ -184,17 +181,10 @@ def test_ethernet_asks_for_its_lease_with_the_boards_address(
         (node / "local-mac-address").write_bytes(bytes(6))
     address = derived(SERIALS[0], "eth0")
     (tmp_path / "udhcpd.conf").write_text(UDHCPD.format(folder=tmp_path, address=address))
-    for name in ("hostname", "ip"):
-        (tmp_path / "bin" / name).symlink_to(board.busybox)
+    (tmp_path / "bin/ip").symlink_to(board.busybox)
     answer = tmp_path / "answer"
-    answer.write_text(f"#!/bin/sh\n[ $1 = bound ] || exit 0\necho $ip >{tmp_path}/new\n"
-                      f"mv {tmp_path}/new {tmp_path}/lease\n")  # fmt: skip
-    client = tmp_path / "bin/udhcpc"
-    client.write_text(
-        f'#!/bin/sh\necho "$*" >>{tmp_path}/started\nexec busybox udhcpc -s {answer} "$@"\n'
-    )
-    for path in (answer, client):
-        path.chmod(0o755)
+    answer.write_text(f"#!/bin/sh\n[ $1 = bound ] || exit 0\necho $ip >{tmp_path}/lease\n")
+    answer.chmod(0o755)
     done = subprocess.run(
         [
             *APART,
@@ -212,12 +202,12 @@ def test_ethernet_asks_for_its_lease_with_the_boards_address(
     assert ((tmp_path / "lease").read_text() == "192.0.2.7\n") is not loader
 
 
-def test_a_board_without_ethernet_or_with_its_own_settings_is_left_alone(
+def test_a_board_without_ethernet_and_an_interface_in_use_are_left_alone(
     board: Board, tmp_path: Path
 ) -> None:
-    """The Pico Mini has no Ethernet; /etc/network/interfaces belongs to S40network."""
+    """The Pico Mini has no Ethernet; a root file system on NFS came by it."""
     calls = tmp_path / "calls"
-    for name in ("ip", "udhcpc", "mac-address"):
+    for name in ("ip", "mac-address"):
         (tmp_path / "bin" / name).write_text(
             f'#!{board.busybox} sh\necho "{name} $*" >>{calls}\necho 02:00:00:00:00:01\n'
         )
@@ -239,8 +229,6 @@ def test_a_board_without_ethernet_or_with_its_own_settings_is_left_alone(
     interface = tmp_path / "sys/class/net/eth0"
     interface.mkdir(parents=True)
     (interface / "flags").write_text("0x1003\n")
-    assert start() == "", "somebody brought it up before, as for a root on NFS"
+    assert start() == ""
     (interface / "flags").write_text("0x1002\n")
-    (tmp_path / "etc/network").mkdir()
-    (tmp_path / "etc/network/interfaces").write_text("auto eth0\niface eth0 inet dhcp\n")
     assert start() == "mac-address eth0\nip link set dev eth0 address 02:00:00:00:00:01\n"
