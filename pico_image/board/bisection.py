@@ -33,8 +33,11 @@ rm -rf "$base"/.pico-bisect.*
 folder="$base/.pico-bisect.$$"
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 130' HUP INT TERM PIPE
-mkdir "$folder"
-tar -xf - -C "$folder"
+mkdir "$folder" || exit 2
+tar -xf - -C "$folder" || {{
+    echo "no space for a prefix in $base" >&2
+    exit 2
+}}
 npu-runner --model "$folder/{rknn}" --verify "$folder/{golden}" --json -
 """
 
@@ -88,9 +91,9 @@ def bisect(connection: Connection, config: Config, name: str, *, simulated: bool
     def right(number: int) -> bool:
         with tempfile.TemporaryDirectory(prefix="prefix-") as scratch:
             prefixes.write(number, Path(scratch), simulated=simulated)
-            packed = _packed(Path(scratch))
+            archive = packed(Path(scratch))
         script = SCRIPT.format(rknn=FILES["npu"], golden=GOLDEN)
-        found = golden.run(connection, f"{name} up to {cuts[number].tensor}", script, packed)
+        found = golden.run(connection, f"{name} up to {cuts[number].tensor}", script, archive)
         console.info(f"prefix {number + 1} of {len(cuts)}, {cuts[number].tensor}: {found.summary}")
         return found.right
 
@@ -113,9 +116,10 @@ def bisect(connection: Connection, config: Config, name: str, *, simulated: bool
     return [*lines, *(f"  doubtful: {each}" for each in finding.doubts)]
 
 
-def _packed(folder: Path) -> bytes:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+def packed(folder: Path) -> bytes:
+    """A tar archive of a folder's files, root's."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for path in sorted(folder.rglob("*")):
             info = tar.gettarinfo(path, path.relative_to(folder).as_posix())
             info.uid = info.gid = 0
@@ -126,4 +130,4 @@ def _packed(folder: Path) -> bytes:
             else:
                 with path.open("rb") as stream:
                     tar.addfile(info, stream)
-    return archive.getvalue()
+    return content.getvalue()

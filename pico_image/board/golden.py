@@ -90,11 +90,15 @@ class Outcome:
                     f"{facts['top1_equal']} of {facts['run']}",
                 )
             )
+        note = []
+        if any(each.simulated for each in self.verifications):
+            note = ["SIMULATED NPU: this verifies the model and the programs, and no board"]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        return "\n".join(
+        lines = (
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         )
+        return "\n".join([*note, *lines])
 
     def check(self) -> None:
         """Raise CheckFailed for a wrong answer; else the error of the first without a verdict."""

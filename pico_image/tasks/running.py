@@ -200,6 +200,9 @@ def verify_board(
         print("\n".join([*([outcome.table()] if outcome.verifications else []), *found]))
         if outcome.folder is not None:
             print(f"results: {outcome.folder}")
+        for each in outcome.verifications:
+            if not each.right and not bisect:
+                print(f"layer:   invoke verify-board {connection.flags} --bisect {each.model}")
     for name, error in outcome.problems.items():
         console.error(f"{name}: {error}")
     outcome.check()

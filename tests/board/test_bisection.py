@@ -17,6 +17,7 @@ from invoke.exceptions import Exit
 import tasks
 from pico_image.base.cache import cache_dir
 from pico_image.base.console import Console
+from pico_image.base.errors import UserError
 from pico_image.board import bisection
 from pico_image.compile.programs import app
 from pico_image.config import configuration
@@ -108,6 +109,15 @@ def test_what_a_power_cut_left_goes_at_the_next_try(board: Double) -> None:
     with pytest.raises(Exception, match="status 3"):
         bisect(board)
     assert board.left_over == ["bench"]
+
+
+def test_a_full_board_is_the_users_to_mend(board: Double) -> None:
+    board.program("tar", "echo 'tar: write error: No space left on device' >&2; exit 1")
+    board.program("npu-runner", "exit 3")
+    with pytest.raises(UserError, match="no space for a prefix in .*/userdata") as caught:
+        bisect(board)
+    assert "No space left on device" in caught.value.message
+    assert board.left_over == []
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a killed Popen
@@ -231,6 +241,7 @@ def test_without_a_fault_there_is_no_bad_layer(
     status, said = verify(capsys)
     assert status == 0, said
     assert "no bad layer: layered answers as on the PC" in said
+    assert said.startswith("SIMULATED NPU")
 
 
 @pytest.mark.qemu

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from invoke.context import Context
 from invoke.exceptions import Exit
 
 import tasks
+from pico_image.base.errors import CheckFailed, UserError
+from pico_image.board import bisection, deploy, golden
+from pico_image.board.ssh import Unreachable
+from tests.board.boards import Board, Line
 from tests.board.double import Double
+from tests.support.model_cards import COLOURS, add_golden, model_folder, scores
+from tests.support.tflite_writer import SCORE_SCALE
 
 #: A result of `npu-runner --verify`; docs/results.md describes it.
 RESULT: dict[str, Any] = {
@@ -38,17 +46,17 @@ RESULT: dict[str, Any] = {
 
 
 @pytest.fixture
-def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Double:
+def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Double:
     return Double.start(tmp_path / "board", monkeypatch)
 
 
-def answering(board: Double, status: int = 0, said: str = "", **facts: Any) -> None:
+def answering(double: Double, status: int = 0, said: str = "", **facts: Any) -> None:
     """An npu-runner that gives RESULT with other ``facts``, or none where they are None."""
     result = {**RESULT, "verification": {**RESULT["verification"], **facts}}
-    (board.root / "answer").write_text(json.dumps(result))
-    board.program(
+    (double.root / "answer").write_text(json.dumps(result))
+    double.program(
         "npu-runner",
-        f"cat {board.root}/answer; [ -z '{said}' ] || echo 'npu-runner: error: {said}' >&2\n"
+        f"cat {double.root}/answer; [ -z '{said}' ] || echo 'npu-runner: error: {said}' >&2\n"
         f"exit {status}",
     )
 
@@ -64,11 +72,11 @@ def verify(**flags: Any) -> int:
 
 
 def test_the_verdict_of_each_model_is_shown_and_kept(
-    board: Double, capsys: pytest.CaptureFixture[str]
+    double: Double, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answering(board)
-    board.model("one")
-    board.model("two")
+    answering(double)
+    double.model("one")
+    double.model("two")
     assert verify() == 0
     said = capsys.readouterr().out
     rows = [line.split() for line in said.splitlines()]
@@ -85,7 +93,7 @@ def test_the_verdict_of_each_model_is_shown_and_kept(
         "of",
         "6",
     ] in rows
-    [folder] = (board.root / "out/verifications").iterdir()
+    [folder] = (double.root / "out/verifications").iterdir()
     assert folder.name.endswith("-double") and f"results: {folder}" in said
     assert sorted(path.name for path in folder.iterdir()) == ["one.json", "two.json"]
     assert json.loads((folder / "one.json").read_text()) == RESULT
@@ -93,13 +101,14 @@ def test_the_verdict_of_each_model_is_shown_and_kept(
     assert list(json.loads(capsys.readouterr().out)["models"]) == ["two"]
 
 
-def test_a_wrong_answer_exits_1(board: Double, capsys: pytest.CaptureFixture[str]) -> None:
-    board.model("one")
-    answering(board, 1, "the answers are not those", verdict="wrong", least_cosine=None)
+def test_a_wrong_answer_exits_1(double: Double, capsys: pytest.CaptureFixture[str]) -> None:
+    double.model("one")
+    answering(double, 1, "the answers are not those", verdict="wrong", least_cosine=None)
     assert verify() == 1
     said = capsys.readouterr().out
     assert "WRONG" in said and "answers otherwise than rknn-toolkit2's simulator: one" in said
-    assert len(list((board.root / "out/verifications").iterdir())) == 1
+    assert "invoke verify-board --host board --bisect one" in said
+    assert len(list((double.root / "out/verifications").iterdir())) == 1
 
 
 @pytest.mark.parametrize(
@@ -114,42 +123,42 @@ def test_a_wrong_answer_exits_1(board: Double, capsys: pytest.CaptureFixture[str
     ],
 )  # fmt: skip
 def test_what_npu_runner_says_is_passed_on(
-    board: Double,
+    double: Double,
     capsys: pytest.CaptureFixture[str],
     status: int,
     said: str,
     code: int,
     message: str,
 ) -> None:
-    board.model("one")
-    answering(board, status, said)
-    (board.root / "answer").write_text("")
+    double.model("one")
+    answering(double, status, said)
+    (double.root / "answer").write_text("")
     assert verify() == code
     heard = capsys.readouterr()
     assert message in heard.out + heard.err
-    assert not (board.root / "out/verifications").exists()
+    assert not (double.root / "out/verifications").exists()
 
 
 def test_one_model_without_a_verdict_leaves_the_others_theirs(
-    board: Double, capsys: pytest.CaptureFixture[str]
+    double: Double, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answering(board)
-    board.model("one")
-    (board.model("old") / "golden/golden.json").unlink()
+    answering(double)
+    double.model("one")
+    (double.model("old") / "golden/golden.json").unlink()
     assert verify() == 2
     heard = capsys.readouterr()
     assert "within-tolerance" in heard.out
     assert "has no golden vectors of old" in heard.out
     assert "deploy --host board --model old" in heard.out
-    [folder] = (board.root / "out/verifications").iterdir()
+    [folder] = (double.root / "out/verifications").iterdir()
     assert [path.name for path in folder.iterdir()] == ["one.json"]
 
 
 def test_a_board_that_restarts_is_one_message(
-    board: Double, capsys: pytest.CaptureFixture[str]
+    double: Double, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    board.model("one")
-    board.program("npu-runner", f"touch {board.root}/lost; exit 143")
+    double.model("one")
+    double.program("npu-runner", f"touch {double.root}/lost; exit 143")
     assert verify() == 2
     said = capsys.readouterr().out
     assert "the connection to root@board was lost" in said
@@ -158,16 +167,68 @@ def test_a_board_that_restarts_is_one_message(
 
 
 def test_boards_and_models_that_are_not_there(
-    board: Double, capsys: pytest.CaptureFixture[str]
+    double: Double, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert verify() == 2 and "has no npu-runner" in capsys.readouterr().out
-    answering(board)
+    answering(double)
     assert verify() == 2 and "has no model for the NPU" in capsys.readouterr().out
-    board.model("one")
+    double.model("one")
     assert verify(model=["two"]) == 2
     assert "has no model two for the NPU" in capsys.readouterr().out
     assert verify(bisect="two") == 2 and "two" in capsys.readouterr().out
     assert verify(bisect="one", model=["one"]) == 2
     assert verify(host="") == 2 and "--host is missing" in capsys.readouterr().out
-    (board.root / "etc/pico-image-release").unlink()
+    (double.root / "etc/pico-image-release").unlink()
     assert verify() == 2 and "none of our images" in capsys.readouterr().out
+
+
+def coloured(folder: Path, shift: int = 0) -> Path:
+    """The small classifier of colours with a golden vector, whose answer is ``shift`` steps off."""
+    model_folder(folder, npu=True)
+    pixels = np.full((16, 16, 3), COLOURS["red"], np.uint8)
+    codes = np.rint(scores(COLOURS["red"]) / SCORE_SCALE) - 3 + shift
+    add_golden(folder, {"red": (pixels.tobytes(), codes.astype(np.int8).tobytes())})
+    return folder
+
+
+@pytest.mark.qemu
+@pytest.mark.slow
+def test_verdicts_over_the_real_ssh(board: Board, tmp_path: Path) -> None:
+    models = {
+        "good": coloured(tmp_path / "good"),
+        "other": coloured(tmp_path / "other", shift=40),
+    }
+    deploy.deploy(board.connection, models=models)
+    try:
+        outcome = golden.verify(board.connection, ["good", "other"])
+        good, other = outcome.verifications
+        assert good.right and good.simulated and other.verdict == "wrong"
+        assert outcome.table().startswith("SIMULATED NPU")
+        with pytest.raises(CheckFailed, match="otherwise .*: other"):
+            outcome.check()
+        board.sh("echo >>/usr/share/npu-models/good/model.rknn")
+        with pytest.raises(UserError, match="cannot verify good"):
+            golden.verify(board.connection, ["good"]).check()
+    finally:
+        deploy.undo(board.connection)
+
+
+@pytest.mark.qemu
+@pytest.mark.slow
+def test_a_prefix_is_gone_after_its_run_and_after_a_cut(board: Board, tmp_path: Path) -> None:
+    folder = coloured(tmp_path / "good")
+    (folder / "filler").write_bytes(bytes(500_000))
+    script = bisection.SCRIPT.format(rknn="model.rknn", golden="golden")
+    left = "ls -A /userdata | grep pico-bisect || true"
+    packed = bisection.packed(folder)
+    assert golden.run(board.connection, "good", script, packed).right
+    assert board.sh(left) == ""
+    with (
+        Line(board.connection.port, 200_000) as line,
+        pytest.raises(Unreachable, match="was lost"),
+    ):
+        golden.run(board.over(line.port), "good", script, packed)
+    deadline = time.monotonic() + 300
+    while board.sh(left):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
