@@ -14,7 +14,7 @@ from pico_image.tasks.images import (
 )
 from pico_image.tasks.models import convert_models, inspect_model
 from pico_image.tasks.results import compare, history, report
-from pico_image.tasks.running import bench, deploy, emulate, try_, verify_board
+from pico_image.tasks.running import bench, collect, deploy, emulate, try_, verify_board
 from pico_image.tasks.upkeep import clean, doctor, lint, test
 from pico_image.tasks.variants import diff_config, menuconfig, render, show_config, variants
 
@@ -23,6 +23,7 @@ __all__ = [
     "build_all",
     "build_image",
     "clean",
+    "collect",
     "compare",
     "convert_models",
     "deploy",

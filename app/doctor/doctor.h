@@ -7,9 +7,6 @@
 
 #include "error.h"
 
-/* MAJOR.MINOR of app/doctor/doctor.schema.json, as PICO_RESULT_SCHEMA of results. */
-#define DOCTOR_SCHEMA "1.0"
-
 struct doctor_options {
     const char *root;   /* "" on a board */
     const char *output; /* a file, "-" for standard output; NULL: a new one in `bench` */

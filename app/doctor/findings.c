@@ -335,18 +335,23 @@ static void judge_result(struct judge *judge) {
 static void judge_verification(struct judge *judge) {
     const char *runtime = runtime_of(judge), *driver = text_at(judge, "facts.npu.version");
     const cJSON *model, *config;
+    const char *why = NULL;
     int verified = 0, numbers[3];
 
     cJSON_ArrayForEach(model, pico_json_find(judge->document, "result.content.models")) {
         cJSON_ArrayForEach(config, pico_json_find(model, "configurations")) {
             const cJSON *verdict = pico_json_find(config, "verification.verdict");
             const cJSON *name = pico_json_find(model, "name");
+            const cJSON *failure = pico_json_find(config, "verification_failure");
+            if (cJSON_IsString(failure))
+                why = failure->valuestring;
             if (!cJSON_IsString(verdict))
                 continue;
             verified++;
             if (strcmp(verdict->valuestring, "wrong") == 0)
                 find(judge, PROBLEM, "verification",
-                     "invoke verify-board --bisect finds the first wrong layer; another runtime "
+                     "invoke verify-board --bisect NAME finds the first wrong layer; another "
+                     "runtime "
                      "(npu-runner --probe) may be right",
                      "the NPU computes %.80s wrong: it is not what the PC computes",
                      cJSON_IsString(name) ? name->valuestring : "a model");
@@ -357,7 +362,12 @@ static void judge_verification(struct judge *judge) {
     }
     if (!judge->npu_chip)
         return;
-    if (verified == 0)
+    if (verified == 0 && why != NULL)
+        find(judge, NOTE, "verification",
+             "send model and golden vectors of one conversion: invoke "
+             "deploy --model NAME",
+             "this NPU's outputs could not be compared with the PC's: %.200s", why);
+    else if (verified == 0)
         find(judge, NOTE, "verification",
              "npu-bench does it before it measures; from a desk: invoke verify-board --host HOST",
              "nobody has compared this NPU's outputs with the PC's");

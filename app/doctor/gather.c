@@ -33,7 +33,7 @@ static cJSON *text_of(const char *root, const struct pico_fact *fact) {
 static void add_head(cJSON *document, const struct doctor_options *options) {
     char text[40];
 
-    cJSON_AddStringToObject(document, "schema", DOCTOR_SCHEMA);
+    cJSON_AddStringToObject(document, "schema", PICO_RESULT_SCHEMA);
     cJSON_AddStringToObject(document, "kind", "doctor");
     cJSON *program = cJSON_AddObjectToObject(document, "program");
     cJSON_AddStringToObject(program, "name", "npu-doctor");

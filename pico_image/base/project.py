@@ -34,6 +34,15 @@ def revision(root: Path) -> Revision:
     return Revision(commit or "unknown", dirty)
 
 
+def version(root: Path) -> str:
+    """The version of everything in the tree: host, board programs, packages."""
+    text = (root / "pyproject.toml").read_text(encoding="utf-8")
+    match = re.search(r'^version = "(.+)"$', text, re.MULTILINE)
+    if match is None:
+        raise LookupError(f"{root / 'pyproject.toml'} has no version")
+    return match[1]
+
+
 def source_date_epoch(root: Path) -> int:
     """``SOURCE_DATE_EPOCH`` if set, else the time of the last commit, else ``NO_DATE``; seconds.
 

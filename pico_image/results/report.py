@@ -15,7 +15,8 @@ from pico_image.base.console import Console
 from pico_image.base.drawing import Plot
 from pico_image.base.errors import UserError
 from pico_image.base.files import atomic_write, output_dir, write_text
-from pico_image.results import figures, plots, store
+from pico_image.results import collected, figures, plots, store
+from pico_image.results.collected import Collected
 from pico_image.results.result import Model, Picture, Result, State
 from pico_image.results.statistics import FEWEST_SAMPLES, median
 
@@ -30,18 +31,23 @@ def write_report(
     """Write ``report.md``, the plots as PNG and last ``index.html``; returns the page.
 
     ``results`` are files, folders or names under out/results; without any, the newest is taken.
+    Files of ``invoke collect`` may be among them: the page then says what was found on the board,
+    and shows the newest result of one that is given alone.
     ``output`` is a folder, by default one under out/reports named after the (first) result.
     Raises UserError for a result that is missing, broken or of another schema.
     """
-    read = [store.load(store.locate(name)) for name in results or ["latest"]]
+    read, boards = _read(results or ["latest"])
     if output is None:
-        more = f"-and-{len(read) - 1}-more" if len(read) > 1 else ""
-        output = output_dir() / "reports" / (read[0].name + more)
+        names = [result.name for result in read] + [board.name for board in boards]
+        more = f"-and-{len(names) - 1}-more" if len(names) > 1 else ""
+        output = output_dir() / "reports" / (names[0] + more)
     if output.exists() and not output.is_dir():
         raise UserError(
             f"{output} is not a folder; a report is a page with its plots beside it",
             hint="give --output the name of a folder",
         )
+    if not read:
+        read = [result for board in boards if (result := board.result) is not None]
     views = []
     with console.progress("draw plots", sum(len(r.models) for r in read)) as bar:
         for number, result in enumerate(read, start=1):
@@ -54,9 +60,21 @@ def write_report(
         for plot in part.plots:
             with atomic_write(output / f"{plot.drawing.name}.png") as stream:
                 stream.write(plot.drawing.png)
-    write_text(output / MARKDOWN_FILE, markdown(views))
-    write_text(output / PAGE_FILE, html(views))
+    write_text(output / MARKDOWN_FILE, markdown(views, boards))
+    write_text(output / PAGE_FILE, html(views, boards))
     return output / PAGE_FILE
+
+
+def _read(names: Sequence[Path | str]) -> tuple[list[Result], list[Collected]]:
+    """Results, and what was found on boards."""
+    results, boards = [], []
+    for name in names:
+        path = collected.find(name) or store.locate(name)
+        if collected.is_collected(path):
+            boards.append(collected.load(path))
+        else:
+            results.append(store.load(path))
+    return results, boards
 
 
 # -- the data of the templates
@@ -263,17 +281,17 @@ def _protocol(result: Result) -> str:
 # -- the page and its Markdown twin
 
 
-def html(views: Sequence[ResultView]) -> str:
+def html(views: Sequence[ResultView], boards: Sequence[Collected] = ()) -> str:
     """The page: everything it needs is inside."""
     css = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     template = _environment(autoescape=True).get_template("page.html.j2")
-    return template.render(**_heading(views), views=views, css=css)
+    return template.render(**_heading(views, boards), views=views, boards=boards, css=css)
 
 
-def markdown(views: Sequence[ResultView]) -> str:
+def markdown(views: Sequence[ResultView], boards: Sequence[Collected] = ()) -> str:
     """The same as text; plots are files beside it."""
     template = _environment(autoescape=False).get_template("report.md.j2")
-    text = template.render(**_heading(views), views=views)
+    text = template.render(**_heading(views, boards), views=views, boards=boards)
     lines = [line.rstrip() for line in text.splitlines()]
     kept = [
         line
@@ -290,10 +308,12 @@ def _within_table(lines: Sequence[str], number: int) -> bool:
     return lines[number - 1].startswith("|") and after.startswith("|") and not divider_next
 
 
-def _heading(views: Sequence[ResultView]) -> dict[str, Any]:
+def _heading(views: Sequence[ResultView], boards: Sequence[Collected]) -> dict[str, Any]:
     labels = [v.result.label for v in views if v.result.label]
-    first = views[0].result
-    if len(views) == 1:
+    if not views:
+        lead = " · ".join(board.board for board in boards)
+    elif len(views) == 1:
+        first = views[0].result
         when = first.ended.replace("T", " ").rstrip("Z") + " UTC" if first.clock_set else ""
         variant = first.image.variant
         parts = [first.board, f"image {variant}" if variant else "", when]

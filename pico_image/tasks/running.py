@@ -12,7 +12,16 @@ from pico_image.base.errors import UserError
 from pico_image.base.files import output_dir
 from pico_image.config import configuration
 from pico_image.config.target import Target
-from pico_image.tasks.common import JSON, VERBOSE, BoardFlags, BoardTask, guarded, show, whole
+from pico_image.tasks.common import (
+    JSON,
+    VERBOSE,
+    BoardFlags,
+    BoardTask,
+    guarded,
+    optional_path,
+    show,
+    whole,
+)
 
 
 @task(name="try", help=VERBOSE | {"keep_running": "leave the machine running after the benchmark"})
@@ -206,3 +215,31 @@ def verify_board(
     for name, error in outcome.problems.items():
         console.error(f"{name}: {error}")
     outcome.check()
+
+
+@task(
+    klass=BoardTask,
+    help=VERBOSE | JSON | {"output": "the file (default: a new one in out/board/collected)"},
+)
+@guarded
+def collect(
+    _: Context, board: BoardFlags, output: str = "", json: bool = False, verbose: bool = False
+) -> None:
+    """Find what is wrong with a board; keep all facts in one file that can be posted."""
+    from pico_image.board import collect as collecting
+
+    if not board.host:
+        raise UserError(
+            "--host is missing: which board to look at",
+            hint="--host 172.32.0.93 is the board on its USB cable, --host pico.local its name",
+        )
+    console = Console(verbose=verbose)
+    connection = board.connection(console)
+    with console.logging_to(output_dir() / "board" / "logs", "collect"):
+        path, found = collecting.collect(connection, optional_path(output))
+    if json:
+        show(found.raw)
+        return
+    print(found.text())
+    print(f"file: {path} can be posted: addresses, serial numbers, names and keys are masked")
+    print(f"page: invoke report {path}")

@@ -18,6 +18,7 @@ from pico_image.board.privacy import Masker
 from tests.app.build import run
 from tests.support import board_root, other_user
 from tests.support.board_root import change, healthy, put
+from tests.support.result_schema import validated
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def doctor(host: Path, root: Path, *words: str | Path) -> Seen:
     output = root.parent / "doctor.json"
     done = run([host / "doctor/npu-doctor", "--root", root, "--output", output, *words])
     assert done.stderr == ""
-    document = json.loads(output.read_text(encoding="utf-8"))
+    document = validated(output.read_text(encoding="utf-8"))
     output.unlink()
     return Seen(done.returncode, done.stdout, document)
 

@@ -148,6 +148,7 @@ def test_unknown_variant_is_the_users_error() -> None:
         (("bench", "--suite", "mlperf"), "without --host"),
         (("bench", "--suite", "some"), "unknown suite 'some'"),
         (("deploy",), "--host is missing"),
+        (("collect",), "--host is missing"),
         (("deploy", "--host", "127.0.0.1"), "nothing to deploy"),
         (("deploy", "--host", "127.0.0.1", "--undo", "--programs"), "--undo restores"),
         (("deploy", "--host", "127.0.0.1", "--model", "nobody"), "unknown model 'nobody'"),
