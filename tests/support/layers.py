@@ -307,7 +307,8 @@ def table(rooms: Mapping[str, Room], folder: str) -> list[str]:
     """A table of rooms in Markdown."""
     lines = [f"| `{folder}` | holds | may import |", "|---|---|---|"]
     for name, room in rooms.items():
-        path = f"{name.replace('.', '/')}/" if name not in ("sources", "doctor") else f"{name}.py"
+        module = rooms is ROOMS and name in ("sources", "doctor")
+        path = f"{name}.py" if module else f"{name.replace('.', '/')}/"
         lines.append(f"| `{path}` | {room.holds} | {shortened(room, rooms)} |")
     return lines
 
