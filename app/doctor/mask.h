@@ -21,7 +21,7 @@ void doctor_mask_learn(struct doctor_mask *mask, const char *kind, const char *v
 
 /* The text without MAC, IPv4 and IPv6 addresses, UUIDs, serial numbers, network names, passwords,
  * keys, USER@HOST, the host of a URL, the owner of /home/NAME and what was learnt; to be freed.
- * Masking twice changes nothing. NULL without memory. pico_image/board/privacy.py masks the same
+ * Placeholders are kept. NULL without memory. pico_image/board/privacy.py masks the same
  * on the desk; tests/app/test_doctor.py gives both the same texts. */
 char *doctor_mask_text(struct doctor_mask *mask, const char *text);
 

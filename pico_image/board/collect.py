@@ -34,7 +34,9 @@ def collect(connection: Connection, output: Path | None = None) -> tuple[Path, C
         )
     # A minute in an emulator that others keep busy; two facts that never answer take 20 s.
     status, content, errors = connection.attempt(
-        f"{PROGRAM} --output -", what="examine itself", timeout=300
+        f"{PROGRAM} --output -; exit $?",  # a shell of its own tells of a signal, too
+        what="examine itself",
+        timeout=300,
     )
     if status not in (0, 1):
         raise UserError(

@@ -84,6 +84,18 @@ SEEDS: dict[str, Callable[[], dict[str, bytes]]] = {
 }
 
 
+#: Texts with something that npu-doctor masks.
+PRIVATE = (
+    "eth0: 02:11:22:33:44:55 021122334455 02-11-22-33-44-55 0211.2233.4455",
+    "inet 192.168.1.10/24 inet6 fe80::1/64 ::ffff:10.0.0.1 2001:db8:0:1:2:3:4:5",
+    "Linux version 5.10 (me@build) mail a@b.org mmc@ffa90000 http://x.org/ /home/me/x",
+    'ip=10.0.0.2:::255.0.0.0:kitchen:eth0 wifi_psk=abc ssid="a b" SSID: c d, Serial\t: 12ab34cd',
+    "root=UUID=1b4e28ba-2fa1-11d2-883f-0016d3cca427 root:$6$salt$0123456789ab: <mac-1> kitchen.lan",
+    "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blbn\n-----END OPENSSH PRIVATE KEY-----\nrest",
+    '{"password": "x", "a": ["10.0.0.1", {"b": "AAAAC3NzaC1lZDI1NTE5AAAAIJ0abcdefghijklmnopqrs"}]}',
+)
+
+
 def write_corpus(target: str, folder: Path) -> None:
     """Valid inputs of ``target`` and what was found before, as one folder."""
     folder.mkdir(parents=True)
@@ -94,6 +106,9 @@ def write_corpus(target: str, folder: Path) -> None:
         made = model_folder(folder.parent / "golden-model", npu=True)
         answers = {"000-cat": (b"pixels", b"\0\1\2"), "held-out-1": (b"pixels", b"\3\1\2")}
         shutil.copy(add_golden(made, answers) / "golden.json", folder / "list")
+    elif target == "mask":
+        for number, line in enumerate(PRIVATE):
+            (folder / str(number)).write_text(line)
     elif target == "labels":
         (folder / "unix").write_bytes(b"tench\ngoldfish\ngreat white shark\n")
         (folder / "dos").write_bytes("tench\r\nK\u00e4tzchen\r\n\r\n".encode())

@@ -21,6 +21,7 @@ RUNS = {
     "card": 40_000,
     "golden": 60_000,
     "labels": 60_000,
+    "mask": 100_000,
     "options": 300_000,
     "picture": 20_000,
     "rknn": 100_000,
