@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import shutil
 import signal
 import struct
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,57 +40,73 @@ def board(
 
 
 @contextmanager
-def opened_below(folder: Path) -> Iterator[set[str]]:
-    """Watch a folder: the names of its files that somebody opened, filled when the block ends."""
+def _opens(path: Path) -> Iterator[int]:
+    """A descriptor from which inotify's events of opening ``path`` are read, without waiting."""
     libc = ctypes.CDLL(None, use_errno=True)
     handle = libc.inotify_init1(_IN_NONBLOCK)
     assert handle >= 0, os.strerror(ctypes.get_errno())
-    names: set[str] = set()
     try:
-        watch = libc.inotify_add_watch(handle, os.fsencode(folder), _IN_OPEN)
+        watch = libc.inotify_add_watch(handle, os.fsencode(path), _IN_OPEN)
         assert watch >= 0, os.strerror(ctypes.get_errno())
-        yield names
-        with suppress(BlockingIOError):
-            while events := os.read(handle, 1 << 16):
-                while events:
-                    size = _EVENT.size + _EVENT.unpack_from(events)[3]
-                    names.add(events[_EVENT.size : size].rstrip(b"\0").decode())
-                    events = events[size:]
+        yield handle
     finally:
         os.close(handle)
+
+
+def _names(handle: int) -> list[str]:
+    """The file of each event since the last call: "" for what is watched itself."""
+    names = []
+    with suppress(BlockingIOError):
+        while events := os.read(handle, 1 << 16):
+            while events:
+                size = _EVENT.size + _EVENT.unpack_from(events)[3]
+                names.append(events[_EVENT.size : size].rstrip(b"\0").decode())
+                events = events[size:]
+    return names
+
+
+@contextmanager
+def opened_below(folder: Path) -> Iterator[set[str]]:
+    """Watch a folder: the names of its files that somebody opened, filled when the block ends."""
+    names: set[str] = set()
+    with _opens(folder) as handle:
+        yield names
+        names.update(_names(handle))
 
 
 @contextmanager
 def deadly(path: Path) -> Iterator[list[int]]:
     """Make a file of a recorded board kill each process that reads it, as a kernel oops does.
 
-    The file is a FIFO: its reader waits in open() or read(), where SIGKILL meets it. Yields the
+    The file is a FIFO that never has an end: its reader waits until SIGKILL comes. Yields the
     processes that were killed.
     """
     path.unlink(missing_ok=True)
     os.mkfifo(path)
     killed: list[int] = []
     stop = threading.Event()
+    writer = os.open(path, os.O_RDWR)
 
-    def kill_readers() -> None:
+    def kill_readers(handle: int) -> None:
+        opened = 0
         while not stop.is_set():
-            handle = os.open(path, os.O_WRONLY)  # waits for a reader
-            # Its open() may not have returned yet; then it waits in read() for what never comes.
-            while not (readers := _with_open(path)) and not stop.is_set():
-                time.sleep(0.002)
-            for process in readers:
-                killed.append(process)
-                os.kill(process, signal.SIGKILL)
-            os.close(handle)
+            select.select([handle], [], [], 0.1)
+            opened += len(_names(handle))
+            # One that has just opened it shows up in /proc a moment later.
+            while len(killed) < opened and not stop.is_set():
+                for process in set(_with_open(path)) - set(killed):
+                    killed.append(process)
+                    os.kill(process, signal.SIGKILL)
 
-    thread = threading.Thread(target=kill_readers)
-    thread.start()
-    try:
-        yield killed
-    finally:
-        stop.set()
-        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-        thread.join()
+    with _opens(path) as handle:
+        thread = threading.Thread(target=kill_readers, args=(handle,))
+        thread.start()
+        try:
+            yield killed
+        finally:
+            stop.set()
+            thread.join()
+            os.close(writer)
 
 
 def _with_open(path: Path) -> list[int]:
