@@ -30,6 +30,7 @@ def model() -> Path:
 
 
 def test_golden_vectors(arm: Path, model: Path) -> None:
+    """By --verify, and by numpy from the scores that --logits gives: both say the same."""
     sidecar = json.loads((model / "model.rknn.json").read_text())
     folder = model / "golden"
     vectors = json.loads((folder / "golden.json").read_text())["vectors"]
@@ -41,12 +42,25 @@ def test_golden_vectors(arm: Path, model: Path) -> None:
     pictures = validated(done.stdout)["pictures"]
     assert len(pictures) == len(vectors) >= 3
     scale, zero = sidecar["output"]["scale"], sidecar["output"]["zero_point"]
-    for picture, entry in zip(pictures, vectors, strict=True):
+    done = run_arm(
+        [arm / "npu/npu-runner", "--model", model / "model.rknn", "--verify", folder, "--json", "-"]
+    )
+    assert done.returncode == 0, done.stderr
+    verification = validated(done.stdout)["verification"]
+    assert verification["verdict"] == "within-tolerance" and verification["simulated"] is True
+    differences = verification["vectors"]
+    for picture, entry, difference in zip(pictures, vectors, differences, strict=True):
         assert picture["format"] == "RGB"
         codes = np.frombuffer((folder / entry["output"]).read_bytes(), np.int8).astype(float)
         golden, ours = (codes - zero) * scale, np.array(picture["logits"])
         cosine = golden @ ours / np.sqrt((golden @ golden) * (ours @ ours))
         assert cosine >= 0.99, (entry["name"], cosine)
+        steps = np.rint(ours / scale) + zero
+        assert difference["name"] == entry["name"]
+        assert difference["cosine"] == pytest.approx(cosine, abs=1e-6)
+        assert difference["exact_bytes"] == (steps == codes).sum()
+        assert difference["largest_step"] == abs(steps - codes).max()
+        assert difference["top1_equal"] == (steps.argmax() == entry["top1"])
         assert ours[entry["top1"]] >= ours.max() - 4 * scale, entry["name"]
 
 
