@@ -66,18 +66,6 @@ keep_mirror() {
     fi
 }
 
-# The kernel looks for fragments beside its defconfigs. Those of the vendor's board come first, so
-# ours wins.
-make_fragment() {
-    local configs=$sdk/sysdrv/source/kernel/arch/arm/configs vendor name
-    vendor=$(SDK_ROOT_DIR=$sdk bash -c '. "$1" && echo "$PICO_VENDOR_FRAGMENT"' - \
-        "$board/$PICO_BOARD_CONFIG")
-    for name in $vendor; do
-        cat "$configs/$name"
-    done >"$configs/pico-image.config"
-    cat /src/board/luckfox-pico/kernel.config >>"$configs/pico-image.config"
-}
-
 package_folders() {
     find "$1/output/build" -mindepth 1 -maxdepth 1 -type d \
         ! -name buildroot-config ! -name buildroot-fs 2>/dev/null || true
@@ -195,7 +183,8 @@ fi
 mkdir -p "$states"
 cd "$sdk"
 make_board
-make_fragment
+# The kernel looks for fragments beside its defconfigs.
+cp /src/board/luckfox-pico/kernel.config sysdrv/source/kernel/arch/arm/configs/pico-image.config
 keep_mirror
 [ "$stage" != prepare ] || exit 0
 while [ $# -gt 0 ]; do

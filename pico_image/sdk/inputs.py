@@ -59,7 +59,7 @@ class Stage(Enum):
 #: BoardConfig variables and the stages that read them; all stages read any other.
 _READ_BY = (
     (r"RK_UBOOT_\w+|RK_BOOT_MEDIUM", (Stage.UBOOT, Stage.FIRMWARE)),
-    (r"RK_KERNEL_\w+|PICO_VENDOR_FRAGMENT", (Stage.KERNEL,)),
+    (r"RK_KERNEL_\w+", (Stage.KERNEL,)),
     (r"RK_BUILDROOT_DEFCONFIG|LF_TARGET_ROOTFS", (Stage.ROOTFS,)),
     (r"RK_APP_TYPE|RK_CAMERA_\w+", (Stage.MEDIA, Stage.APP, Stage.FIRMWARE)),
     (

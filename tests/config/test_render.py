@@ -139,6 +139,19 @@ def test_busybox_gets_what_the_overlay_runs(tree: Path) -> None:
     assert [line for line in given if not line.startswith("#")] == [LEFT_OUT[n] for n in called]
 
 
+@pytest.mark.parametrize("vendors", ["", "rv1106-bt.config", "a.config b.config"])
+def test_our_kernel_fragment_joins_those_of_the_vendors_board(tree: Path, vendors: str) -> None:
+    """The Ultra W has one for Bluetooth, the 86 Panel W two."""
+    lines = render.board_config(configuration.load(tree), "luckfox-pico-mini").splitlines()
+    (line,) = [line for line in lines if "RK_KERNEL_DEFCONFIG_FRAGMENT" in line]
+    done = subprocess.run(
+        ["bash", "-uc", f'{line}; echo "$RK_KERNEL_DEFCONFIG_FRAGMENT"'],
+        env={"RK_KERNEL_DEFCONFIG_FRAGMENT": vendors},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == [*vendors.split(), "pico-image.config"]
+
+
 def test_a_board_image_without_the_benchmark_has_no_word_of_it(tree: Path) -> None:
     """Every image has the overlay; the package npu-bench brings the rest."""
     loaded = configuration.load(tree)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -230,27 +229,3 @@ def test_a_prebuilt_program_is_handed_over_when_asked_for(
     assert {*with_it} - {*without} == {workspace.PROGRAM}
     one, two = packages(with_it), packages(without)
     assert {name for name in one if one[name]["hash"] != two[name]["hash"]} == {"neon-runner"}
-
-
-@pytest.mark.parametrize("vendor", ["", "rv1106-bt.config", "rv1106-bt.config b.config"])
-def test_the_kernels_fragment_keeps_the_one_of_the_vendors_board(
-    tmp_path: Path, vendor: str
-) -> None:
-    """build.sh passes on one name, without quotes, so both go into one file."""
-    text = (ROOT / "docker/sdk-stage.sh").read_text().replace("/src/", f"{tmp_path}/src/")
-    function = text[text.index("make_fragment() {") :].partition("\n}\n")[0] + "\n}\n"
-    configs = tmp_path / "sysdrv/source/kernel/arch/arm/configs"
-    for folder in (configs, tmp_path / "src/board/luckfox-pico", tmp_path / "project"):
-        folder.mkdir(parents=True)
-    for name in ("rv1106-bt.config", "b.config"):
-        (configs / name).write_text(f"# {name}\n")
-    (tmp_path / "src/board/luckfox-pico/kernel.config").write_text("CONFIG_OURS=y\n")
-    # What the template writes, after the vendor's file was sourced.
-    lines = render.board_config(configuration.load(), "luckfox-pico-mini").splitlines()
-    named = next(line for line in lines if "PICO_VENDOR_FRAGMENT" in line)
-    (tmp_path / "board.mk").write_text(f'RK_KERNEL_DEFCONFIG_FRAGMENT="{vendor}"\n{named}\n')
-    call = f"set -eu; sdk={tmp_path} board={tmp_path} PICO_BOARD_CONFIG=board.mk; make_fragment"
-    subprocess.run(["bash", "-c", function + call], check=True)
-    made = (configs / "pico-image.config").read_text()
-    assert made == "".join(f"# {name}\n" for name in vendor.split()) + "CONFIG_OURS=y\n"
-    assert 'export RK_KERNEL_DEFCONFIG_FRAGMENT="pico-image.config"' in lines

@@ -108,18 +108,16 @@ build_uboot() {
 
 build_kernel() {
     local objects=$SDK_ROOT_DIR/sysdrv/source/objs_kernel
-    local fragment=""
-    if [ -n "${RK_KERNEL_DEFCONFIG_FRAGMENT:-}" ]; then
-        # `make DEFCONFIG FRAGMENT` in the kernel's folder (scripts/kconfig/Makefile); the name is not
-        # quoted, so a second one would be a target of sysdrv/Makefile.
-        fragment=$SDK_ROOT_DIR/sysdrv/source/kernel/arch/arm/configs/$RK_KERNEL_DEFCONFIG_FRAGMENT
-        if [ ! -f "$fragment" ]; then
+    # `make DEFCONFIG FRAGMENT...` in the kernel's folder (scripts/kconfig/Makefile).
+    local configs=$SDK_ROOT_DIR/sysdrv/source/kernel/arch/arm/configs fragments="" name
+    for name in ${RK_KERNEL_DEFCONFIG_FRAGMENT:-}; do
+        if [ ! -f "$configs/$name" ]; then
             echo "*** No configuration exists for this target on this architecture.  Stop." >&2
             exit 2
         fi
-        fragment=$(cat "$fragment")
-    fi
-    compile kernel "$objects/zImage" "$RK_KERNEL_DEFCONFIG $fragment"
+        fragments+=$'\n'$(cat "$configs/$name")
+    done
+    compile kernel "$objects/zImage" "$RK_KERNEL_DEFCONFIG$fragments"
     cat "$objects/zImage" "$SDK_ROOT_DIR"/sysdrv/source/kernel/net/netfilter/*.c >"$IMAGE/boot.img"
     echo "$RK_KERNEL_DTS" >>"$IMAGE/boot.img"
 }
