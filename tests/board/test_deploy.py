@@ -164,6 +164,10 @@ def test_a_model_for_the_npu(board: Board, tmp_path: Path) -> None:
         assert "SIMULATED NPU = PC: WRONG, largest step " in text
         assert "NPU int8 against CPU int8: top-1 equal" in text
         assert f"deployed {note}" in text
+        text = board.sh("npu-runner --probe 2>&1; echo status $?; ls /etc/npu-runtime 2>&1; true")
+        assert "SIMULATED NPU: the verdict is about the model and the programs" in text
+        assert "driver SIMULATED: simulated wrong" in text and "\nstatus 1\n" in text
+        assert "/etc/npu-runtime: No such file" in text
     finally:
         board.sh("rm -rf /tmp/fresh")
         deploy.undo(board.connection)

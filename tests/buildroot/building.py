@@ -10,7 +10,8 @@ prebuilt           as uclibc                  static      nothing; neon-runner c
 =================  =========================  ==========  ================================
 
 ``npu-runner`` is linked to Rockchip's own runtime with uClibc when RKNN_RUNTIME_DIR has its four
-files, else to the simulator.
+files, else to the simulator; once more to the older runtime when its subfolder 1.6.0 has those of
+package/rknn-runtime-legacy (librknnmrt.a, LICENSE, flatcc-0.6.1.tar.gz).
 """
 
 from __future__ import annotations
@@ -107,6 +108,7 @@ class Built:
     output: Path
     vendor: bool
     env: Mapping[str, str]
+    legacy: bool = False
 
     @property
     def target(self) -> Path:
@@ -172,8 +174,10 @@ def build(name: str, folder: Path, buildroot: Path, runtime: Path | None) -> Bui
     }
     if name == "prebuilt":
         env[programs.PREBUILT_VARIABLE] = str(programs.app(console, loaded) / "bin/neon-runner")
-    done = Built(name, folder / "output", runtime is not None, env)
-    configure(done, folder, buildroot, defconfig(name, folder, vendor=done.vendor))
+    legacy = offline.has_legacy(runtime)
+    done = Built(name, folder / "output", runtime is not None, env, legacy)
+    text = defconfig(name, folder, vendor=done.vendor, legacy=legacy)
+    configure(done, folder, buildroot, text)
     done.make("all")
     return done
 
@@ -188,9 +192,11 @@ def _toolchain(console: Console, loaded: configuration.Config, name: str, folder
         toolchain.make_uclibc(folder, base)
 
 
-def defconfig(name: str, folder: Path, *, vendor: bool) -> str:
+def defconfig(name: str, folder: Path, *, vendor: bool, legacy: bool = False) -> str:
     """The lines that one of the builds asks Buildroot for."""
     runtime = f"BR2_PACKAGE_{'RKNN_RUNTIME' if vendor else 'NPU_RUNNER_SIMULATOR'}=y\n"
+    if legacy:
+        runtime += "BR2_PACKAGE_RKNN_RUNTIME_LEGACY=y\n"
     prebuilt_one = f"{programs.PREBUILT}=y\n# BR2_PACKAGE_NPU_MODELS_NPU is not set\n"
     text = (
         COMMON

@@ -21,7 +21,9 @@ TFLITE = "tensorflow-lite-static"
 #: Names in configs/sources.yml of what tensorflow-lite-static downloads.
 TFLITE_SOURCES = ("tensorflow", "xnnpack", "cpuinfo", "pthreadpool", "fxdiv", "fp16", "abseil",
                   "eigen", "flatbuffers", "farmhash", "gemmlowp", "oourafft")  # fmt: skip
+#: What the folder of RKNN_RUNTIME_DIR holds, and what its subfolder does if it is there.
 RUNTIME_FILES = ("librknnmrt.a", "librknnmrt.so", "rknn_api.h", "LICENSE")
+LEGACY, LEGACY_FILES = "1.6.0", ("librknnmrt.a", "LICENSE", "flatcc-0.6.1.tar.gz")
 
 
 #: Package, the name that Buildroot gives the file, and the file: same SHA-256 as in its .hash.
@@ -115,7 +117,8 @@ END
 def downloads(console: Console, config: Config, folder: Path, runtime: Path | None) -> Path:
     """Fill a download folder for BR2_DL_DIR with what has the very bytes that Buildroot wants.
 
-    ``runtime`` is a folder with the vendor's four files, if they are at hand.
+    ``runtime`` is a folder with the vendor's four files, if they are at hand, and those of the
+    older runtime in a subfolder, if those are.
     """
     cjson = ("cjson", "cjson-1.7.15.tar.gz", config.source("cjson"))
     for package, name, source in (*SAME, cjson):
@@ -126,7 +129,14 @@ def downloads(console: Console, config: Config, folder: Path, runtime: Path | No
     if runtime is not None:
         for name in RUNTIME_FILES:
             _copy(runtime / name, folder / "rknn-runtime" / name)
+        for name in LEGACY_FILES if has_legacy(runtime) else ():
+            _copy(runtime / LEGACY / name, folder / "rknn-runtime-legacy" / name)
     return folder
+
+
+def has_legacy(runtime: Path | None) -> bool:
+    """Whether the folder has the older runtime, too."""
+    return runtime is not None and (runtime / LEGACY).is_dir()
 
 
 def overrides(console: Console, config: Config, folder: Path) -> list[str]:

@@ -125,6 +125,12 @@ def test_npu_runner_of_the_rootfs(built: Built) -> None:
         assert done.returncode == 2
         assert "/dev/rknpu" in done.stderr, done.stderr
         assert b"librknnmrt version: 2.3.2" in program and b"(rknn-sim)" not in program
+        folder = built.target / "usr/lib/npu-runner"
+        versions = ["1.6.0", "2.3.2"] if built.legacy else []
+        assert sorted(path.name for path in folder.glob("*")) == versions
+        for version in versions:
+            other = (folder / version / "npu-runner").read_bytes()
+            assert f"librknnmrt version: {version} (".encode() in other
     else:
         assert b"(rknn-sim)" in program
         assert done.returncode == 0, done.stderr
@@ -211,6 +217,8 @@ def test_legal_info_and_bill(built: Built) -> None:
         component.name for component in listed_components(built.output / "legal-info/manifest.csv")
     }
     expected = {*OURS, "cjson", "libpng", "libzlib"} | ({"rknn-runtime"} if built.vendor else set())
+    if built.legacy:
+        expected.add("rknn-runtime-legacy")
     if built.name == "prebuilt":
         expected = {"neon-runner"}
     if built.is_system:

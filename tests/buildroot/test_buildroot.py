@@ -81,7 +81,8 @@ def test_what_the_whole_builds_ask_for_is_taken(
     buildroot: Path, tmp_path: Path, name: str, vendor: bool
 ) -> None:
     """Those of test_buildroot_build.py, without the hours that they take."""
-    text = building.defconfig(name, tmp_path, vendor=vendor and name.endswith("uclibc"))
+    vendor = vendor and name.endswith("uclibc")
+    text = building.defconfig(name, tmp_path, vendor=vendor, legacy=vendor)
     done = building.Built(name, tmp_path / "output", vendor, dict(os.environ))
     building.configure(done, tmp_path, buildroot, text)
 
