@@ -129,8 +129,9 @@ int npu_output_view(const rknn_tensor_attr *attr, struct pico_output_view *view,
         needed = dims[1];
     } else if (attr->n_dims == 5 && attr->fmt == RKNN_TENSOR_NC1HWC2 && dims[0] == 1 &&
                dims[4] > 0 && dims[1] > 0 && dims[2] > 0 && dims[3] > 0) {
-        /* One pixel is padded to ceil4(1) = 4: dims[2] * dims[3] is the plane, not the picture.
-         * n_elems counts the padding, so the caller must know the number of classes. */
+        /* Planes of other than one pixel are padded to four: dims[2] * dims[3] is the plane, not
+         * the picture. n_elems counts the padding, so the caller must know the number of classes.
+         */
         view->group = (int)dims[4];
         view->group_stride = (size_t)dims[2] * dims[3] * dims[4];
         view->classes = (int)(dims[1] * dims[4]);

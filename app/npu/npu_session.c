@@ -48,6 +48,7 @@ static int bind(struct npu_session *session, rknn_tensor_attr *attr, rknn_tensor
     if (*mem == NULL || (*mem)->virt_addr == NULL || (*mem)->size < needed) {
         pico_fail(error, PICO_FAILED, "no contiguous memory for the model's %s (%zu bytes)", what,
                   needed);
+        pico_hint(error, "if enough is free, it is in pieces: a reboot joins them");
         const struct npu_demand demand = {.bytes = own + pages(needed), .own = own};
         return npu_explain(session->root, &demand, error);
     }

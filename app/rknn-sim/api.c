@@ -79,14 +79,19 @@ static int answer(void *info, uint32_t room, const void *value, size_t size) {
 
 static int query_attr(const struct sim_model *model, bool input, enum sim_view view, void *info,
                       uint32_t size) {
+    const rknn_tensor_attr *asked = info;
     rknn_tensor_attr attr;
 
-    if (info == NULL || size < sizeof attr || ((const rknn_tensor_attr *)info)->index != 0)
+    if (info == NULL || size < sizeof attr || asked->index != 0)
         return RKNN_ERR_PARAM_INVALID;
     if (input)
         sim_input_attr(model, view, &attr);
     else
         sim_output_attr(model, view, &attr);
+    /* The mini runtime leaves these as they were: who has not cleared them finds anything. */
+    attr.pass_through = asked->pass_through;
+    if (!input && view == SIM_NHWC)
+        attr.w_stride = asked->w_stride;
     return answer(info, size, &attr, sizeof attr);
 }
 
@@ -102,7 +107,10 @@ static int query_version(void *info, uint32_t size) {
 static int query_memory(const struct sim_model *model, void *info, uint32_t size) {
     rknn_mem_size memory;
 
-    memset(&memory, 0, sizeof memory);
+    if (info == NULL || size < sizeof memory)
+        return RKNN_ERR_PARAM_INVALID;
+    memcpy(&memory, info, sizeof memory); /* the mini runtime does not write the sizes of SRAM */
+    memory.total_internal_size = 0;
     /* The body is nearly all weights; how much more the NPU needs is not simulated. */
     memory.total_weight_size = (uint32_t)model->file.body_size;
     memory.total_dma_allocated_size = model->file.body_size;

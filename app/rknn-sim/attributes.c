@@ -1,5 +1,7 @@
-/* Layouts of the mini runtime, as rknn_query reports them: rows of inputs padded to 16 pixels,
- * channels of outputs in groups of 16, planes padded to 4 pixels, rows of scores to 64 bytes. */
+/* Layouts of the mini runtime, as rknn_query reports them: rows of pictures padded to 16 pixels,
+ * channels of outputs in groups of 16, planes padded to 4 pixels, rows of scores to 64 bytes.
+ * Each rule is held against the answers of runtime 2.3.2 (tests/app/runtime_answers.json). Not
+ * known here is the last layer: after a pooling or depthwise one channels are padded to 32. */
 #include "sim.h"
 
 #include <stdio.h>
@@ -33,8 +35,9 @@ static uint32_t set_type(const struct sim_tensor *tensor, rknn_tensor_attr *attr
         attr->type = RKNN_TENSOR_INT16;
         return 2;
     }
-    if (strcmp(type, "float16") == 0) {
-        /* Models that end in softmax: affine in name, with scale and zero point 0. */
+    if (type[0] == '\0' || strcmp(type, "float16") == 0) {
+        /* Models that end in softmax, which have no type in the file's description: affine in
+         * name, with scale and zero point 0. */
         attr->type = RKNN_TENSOR_FLOAT16;
         attr->scale = 0;
         attr->zp = 0;
@@ -53,22 +56,21 @@ void sim_input_attr(const struct sim_model *model, enum sim_view view, rknn_tens
     const int *dims = model->input.file.dims;
     const uint32_t n = (uint32_t)dims[0], c = (uint32_t)dims[1], h = (uint32_t)dims[2],
                    w = (uint32_t)dims[3];
+    const bool picture = c <= 4;
 
     memset(attr, 0, sizeof *attr);
     uint32_t size = set_type(&model->input, attr);
-    if (c == 2 || c > 4) {
-        /* Not a picture: the NPU expects grouped channels and offers no NHWC view that runs. */
+    attr->w_stride = picture ? round_up(w, WIDTH_ALIGNMENT) : w;
+    if (picture || view != SIM_NATIVE) {
+        const uint32_t nhwc[] = {n, h, w, c};
+        set_dims(attr, 4, nhwc, RKNN_TENSOR_NHWC);
+        attr->size = attr->n_elems * size;
+        attr->size_with_stride = n * h * attr->w_stride * c * size;
+    } else { /* what the NPU takes; it binds the NHWC view, too, and then fails to run */
         const uint32_t grouped[] = {n, round_up(c, GROUP) / GROUP, h, w, GROUP};
         set_dims(attr, 5, grouped, RKNN_TENSOR_NC1HWC2);
         attr->size = attr->size_with_stride = attr->n_elems * size;
-        return;
     }
-    (void)view; /* all views are the native one: NHWC */
-    const uint32_t nhwc[] = {n, h, w, c};
-    set_dims(attr, 4, nhwc, RKNN_TENSOR_NHWC);
-    attr->w_stride = round_up(w, WIDTH_ALIGNMENT);
-    attr->size = attr->n_elems * size;
-    attr->size_with_stride = n * h * attr->w_stride * c * size;
 }
 
 static void grouped_output(rknn_tensor_attr *attr, const uint32_t nchw[4], uint32_t size) {
@@ -76,7 +78,10 @@ static void grouped_output(rknn_tensor_attr *attr, const uint32_t nchw[4], uint3
     const uint32_t even[] = {nchw[0], groups, nchw[2], nchw[3], GROUP};
     const uint32_t padded[] = {nchw[0], groups, 1, round_up(pixels, PIXEL_ALIGNMENT), GROUP};
 
-    set_dims(attr, 5, pixels % PIXEL_ALIGNMENT == 0 ? even : padded, RKNN_TENSOR_NC1HWC2);
+    /* One pixel is not padded. */
+    set_dims(attr, 5, pixels == 1 || pixels % PIXEL_ALIGNMENT == 0 ? even : padded,
+             RKNN_TENSOR_NC1HWC2);
+    attr->w_stride = nchw[3];
     attr->size = attr->size_with_stride = attr->n_elems * size;
 }
 

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from pico_image.base.cache import build_once
+from pico_image.base.console import Console
 from pico_image.base.files import ROOT, sha256_file, sha256_tree
+from pico_image.compile import libraries
+from pico_image.config import configuration
 
 APP = ROOT / "app"
 TOOLCHAIN = APP / "cmake/armv7-neon-gnueabihf.cmake"
@@ -43,21 +46,26 @@ def cmake(folder: Path, *options: str) -> Path:
     return folder
 
 
+def build_inputs(options: Sequence[str], compiler: str) -> dict[str, object]:
+    """What decides the bytes of a build of app/, as the key of its place in the cache."""
+    need(compiler)
+    packages = Path("/var/lib/dpkg/status")
+    return {
+        "app": (str(APP), sha256_tree([APP])),
+        "options": options,
+        "recipe": sha256_file(Path(__file__)),
+        "compiler": subprocess.check_output([compiler, "--version"], text=True),
+        "system": sha256_file(packages) if packages.exists() else "",
+    }
+
+
 def kept_build(name: str, *options: str, needs: str = "gcc") -> Path:
     """``cmake`` in the cache, once for each state of app/, options, compiler and system packages.
 
     Workers share it, and a run with nothing changed compiles nothing. What was compiled stays
     where CMake put it; the folder itself can be built in no more, for it has been renamed.
     """
-    need(needs)
-    packages = Path("/var/lib/dpkg/status")
-    inputs = {
-        "app": (str(APP), sha256_tree([APP])),
-        "options": options,
-        "recipe": sha256_file(Path(__file__)),
-        "compiler": subprocess.check_output([needs, "--version"], text=True),
-        "system": sha256_file(packages) if packages.exists() else "",
-    }
+    inputs = build_inputs(options, needs)
 
     def build(folder: Path) -> None:
         cmake(folder, *options)
@@ -65,6 +73,25 @@ def kept_build(name: str, *options: str, needs: str = "gcc") -> Path:
             shutil.rmtree(objects, ignore_errors=True)  # one may lie in another
 
     return build_once(f"test-{name}", inputs, build)
+
+
+def vendor_runtime() -> Path:
+    """The folder with Rockchip's rknn_api.h and librknnmrt.a; skips where nobody has given it."""
+    given = os.environ.get("RKNN_RUNTIME_DIR")
+    if not given:
+        pytest.skip("RKNN_RUNTIME_DIR does not name a folder with rknn_api.h and librknnmrt.a")
+    need("arm-linux-gnueabihf-gcc")
+    return Path(given).resolve()
+
+
+def vendor_options(folder: Path) -> list[str]:
+    """CMake's options for an npu-runner with the runtime in ``folder``."""
+    return [
+        f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN}",
+        f"-DIMAGE_LIBS_PREFIX={libraries.image_libraries(Console(), configuration.load())}",
+        *("-DPICO_NPU=ON", "-DPICO_NEON=OFF", "-DPICO_BENCH=OFF", "-DPICO_RKNN=vendor"),
+        *(f"-DRKNN_INCLUDE={folder}", f"-DRKNN_LIBRARY={folder / 'librknnmrt.a'}"),
+    ]
 
 
 def run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -12,10 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pico_image.base.console import Console
-from pico_image.compile import libraries
-from pico_image.config import capacity, configuration
-from tests.app.build import APP, TOOLCHAIN, cmake, need
+from pico_image.config import capacity
+from tests.app.build import APP, cmake, need, vendor_options, vendor_runtime
 from tests.app.pictures import photograph, scene
 from tests.support import rknn_writer
 from tests.support.arm import run_arm
@@ -115,7 +112,7 @@ def test_compare_layouts(arm: Path, folder: Path, tmp_path: Path) -> None:
         "--compare-layouts",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "0 of 12 scores differ between layout 2 (64 bytes) and 1 (16 bytes)" in done.stdout
+    assert "0 of 12 scores differ between layout 2 (16 bytes) and 1 (16 bytes)" in done.stdout
     done = npu(arm, "--model", four / "model.rknn", "--image", four / "images/red.png", *FEW)
     assert done.returncode == 0 and "top-1      right" in done.stdout
     done = run_arm(
@@ -186,15 +183,6 @@ def test_estimates_are_those_of_the_host() -> None:
 # -- against the vendor's files ------------------------------------------------------------------
 
 
-def vendor_options(folder: Path) -> list[str]:
-    return [
-        f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN}",
-        f"-DIMAGE_LIBS_PREFIX={libraries.image_libraries(Console(), configuration.load())}",
-        *("-DPICO_NPU=ON", "-DPICO_NEON=OFF", "-DPICO_BENCH=OFF", "-DPICO_RKNN=vendor"),
-        *(f"-DRKNN_INCLUDE={folder}", f"-DRKNN_LIBRARY={folder / 'librknnmrt.a'}"),
-    ]
-
-
 def needed_symbols(build: Path) -> set[str]:
     """The runtime's functions that our objects call."""
     names = subprocess.run(
@@ -214,11 +202,7 @@ def test_needs_only_what_the_mini_runtime_exports(arm: Path) -> None:
 @pytest.mark.external
 def test_compiles_against_the_vendors_header(tmp_path: Path) -> None:
     """-Werror with the real header; no symbol that the real static library lacks."""
-    given = os.environ.get("RKNN_RUNTIME_DIR")
-    if not given:
-        pytest.skip("RKNN_RUNTIME_DIR does not name a folder with rknn_api.h and librknnmrt.a")
-    need("arm-linux-gnueabihf-gcc")
-    folder = Path(given)
+    folder = vendor_runtime()
     build = tmp_path / "vendor"
     options = vendor_options(folder)
     # The library is made for uClibc: linking a program needs that libc, compiling does not.

@@ -18,17 +18,20 @@ def rknn(
     toolkit: str = "2.3.2",
     container: int = 0x1004,
     inputs: int = 1,
+    shape: list[int] | None = None,
     output: list[int] | None = None,
     vx_type: str = "int8",
     body_bytes: int = 512,
 ) -> bytes:
     edge = {"left": "input", "left_tensor_id": 0, "right": "norm_tensor", "right_tensor_id": 0}
-    dtype = {"qnt_method": "layer", "qnt_type": vx_type, "vx_type": vx_type}
+    picture, dtype = (
+        {"qnt_method": "layer", "qnt_type": name, "vx_type": name} for name in ("int8", vx_type)
+    )
     trailer = {
         "graph": [edge] * inputs
         + [{"left": "output", "left_tensor_id": 0, "right": "norm_tensor", "right_tensor_id": 1}],
         "norm_tensor": [
-            {"tensor_id": 0, "url": "input", "size": [1, 3, size, size], "dtype": dtype},
+            {"tensor_id": 0, "url": "input", "size": shape or [1, 3, size, size], "dtype": picture},
             {"tensor_id": 1, "url": "output", "size": output or [1, classes], "dtype": dtype},
         ],
         "target_platform": [platform],
