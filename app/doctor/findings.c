@@ -356,8 +356,11 @@ static void judge_verification(struct judge *judge) {
                      "the NPU computes %.80s wrong: it is not what the PC computes",
                      cJSON_IsString(name) ? name->valuestring : "a model");
             else
-                find(judge, OK, "verification", NULL, "%.80s on the NPU: %.40s",
-                     cJSON_IsString(name) ? name->valuestring : "a model", verdict->valuestring);
+                find(judge, OK, "verification", NULL, "%.80s on the NPU: %.40s%s",
+                     cJSON_IsString(name) ? name->valuestring : "a model", verdict->valuestring,
+                     cJSON_IsTrue(pico_json_find(config, "verification.simulated"))
+                         ? ", of a simulator: no proof for a board"
+                         : "");
         }
     }
     if (!judge->npu_chip)

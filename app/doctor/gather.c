@@ -64,6 +64,7 @@ cJSON *doctor_gather(const struct doctor_options *options) {
         {"mounts", text_of, PICO_MOUNTS, NULL, 0},
         {"modules", text_of, PICO_MODULES, NULL, 0},
         {"partitions", text_of, PICO_PARTITIONS, NULL, 0},
+        {"npu_runtime", text_of, PICO_NPU_RUNTIME, NULL, 0}, /* what npu-runner --probe chose */
     };
     const char *root = options->root;
     struct pico_notes notes = {.count = 0};

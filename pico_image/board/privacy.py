@@ -23,21 +23,15 @@ _KINDS = {
     "user": "user username login",
     "mac": "mac macaddr mac_addr hwaddr ethaddr eth1addr wifiaddr bdaddr wifimacaddr btmacaddr",
 }
-_KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names.split()}
-_NAMES = "|".join(sorted(map(re.escape, _KIND_OF), key=len, reverse=True))
-#: Names that identify nobody.
-_COMMON = {
-    "root",
-    "pico",
-    "luckfox",
-    "localhost",
-    "npu",
-    "cpu",
-    "linux",
-    "board",
-    "image",
-    "doctor",
-}
+KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names.split()}
+_NAMES = "|".join(sorted(map(re.escape, KIND_OF), key=len, reverse=True))
+#: Names of many boards, and words of our own results (common_words of mask.c).
+_WORDS = """
+root pico luckfox localhost buildroot linux rockchip npu cpu bench runner doctor note error problem
+none int8 float32 performance schedutil yes exact wrong failed board image oem userdata rootfs boot
+ondemand unknown
+"""
+COMMON = set(_WORDS.split())
 
 _HEX = "[0-9A-Fa-f]"
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
@@ -75,7 +69,7 @@ class Masker:
         self._names = [
             (kind, re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])(?!\.[^\s=]*=)", re.I))
             for kind, name in names
-            if len(name) > 2 and name.lower() not in _COMMON
+            if len(name) > 2 and name.lower() not in COMMON
         ]
 
     def document(self, data: Any) -> Any:
@@ -107,7 +101,7 @@ class Masker:
         return node
 
     def _member(self, key: str, value: Any) -> Any:
-        kind = _KIND_OF.get(key.lower())
+        kind = KIND_OF.get(key.lower())
         if kind and isinstance(value, str) and value:
             return self._mask(kind, value)
         return self._walk(value)
@@ -141,8 +135,8 @@ class Masker:
         while match := _NAMED.search(text, position):
             name, sign = match["name"].lower(), match["sign"]
             last = re.split(r"[._-](?=[^._-]+$)", name)[-1]
-            kind = _KIND_OF.get(name) or _KIND_OF.get(last)
-            whole, start = name in _KIND_OF, match.end()
+            kind = KIND_OF.get(name) or KIND_OF.get(last)
+            whole, start = name in KIND_OF, match.end()
             value = self._value(text, start, sign, kind or "")
             # "ff4c0000.serial: ttyS2" and the register "ip : c0a80001" of an oops are no secrets.
             part = (

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from pico_image.board import privacy
 from pico_image.board.privacy import Masker
-from tests.app.build import run
+from tests.app.build import APP, run
 from tests.support import board_root, other_user
 from tests.support.board_root import change, healthy, put
 from tests.support.result_schema import validated
@@ -75,6 +76,18 @@ def test_nothing_is_wrong(host: Path, root: Path) -> None:
     assert newest["file"] == "20260101T000000Z-001.json"
     assert newest["content"]["models"][0]["name"] == "mobilenet-v2"
     assert any("kernel oops" in line for line in seen.document["known_wrong"])
+    assert seen.text("verification").startswith("mobilenet-v2 on the NPU: exact ->")
+
+
+def test_a_simulators_answers_prove_nothing(host: Path, root: Path) -> None:
+    simulated = {"verdict": "exact", "simulated": True}
+    in_result(lambda result: npu_of(result).update(verification=simulated))(root)
+    assert "exact, of a simulator: no proof for a board" in doctor(host, root).text("verification")
+
+
+def test_the_runtime_that_was_chosen(host: Path, root: Path) -> None:
+    put(root, "etc/npu-runtime", "1.6.0\n")
+    assert doctor(host, root).document["texts"]["npu_runtime"] == ["1.6.0"]
 
 
 def gone(name: str) -> Callable[[Path], None]:
@@ -641,3 +654,12 @@ def test_names_of_this_board_are_masked_wherever_they_stand(host: Path, root: Pa
     )
     assert second == "mac <mac-1> and <mac-1>, chip <serial-1>, kitchen.grow=no"
     assert document["facts"]["system"]["image"]["VARIANT"] == "luckfox-pico-mini"
+
+
+def test_board_and_desk_know_the_same_words() -> None:
+    text = (APP / "doctor/mask.c").read_text()
+    table = text.partition("secret_names[] = {")[2].partition("};")[0]
+    names = dict(re.findall(r'\{"([^"]+)", "([^"]+)"\}', table))
+    words = text.partition("common_words[] = {")[2].partition("};")[0]
+    assert names == privacy.KIND_OF
+    assert set(re.findall(r'"([^"]+)"', words)) == privacy.COMMON

@@ -27,7 +27,7 @@ __all__ = ["chance"]
 
 pytestmark = pytest.mark.slow
 
-PROGRAMS = {"npu-runner", "neon-runner", "npu-bench"}
+PROGRAMS = {"npu-runner", "neon-runner", "npu-bench", "npu-doctor"}
 TREE = ("app", "board", "br2-external", "configs", "package", "pico_image", "requirements")
 COMPILE = """
 from pico_image.base.console import Console
