@@ -185,6 +185,8 @@ cd "$sdk"
 make_board
 # The kernel looks for fragments beside its defconfigs.
 cp /src/board/luckfox-pico/kernel.config sysdrv/source/kernel/arch/arm/configs/pico-image.config
+# Device trees of ours, which include one of the vendor's and change what does not work there.
+cp /src/board/luckfox-pico/dts/*.dts sysdrv/source/kernel/arch/arm/boot/dts/
 keep_mirror
 [ "$stage" != prepare ] || exit 0
 while [ $# -gt 0 ]; do

@@ -195,7 +195,8 @@ def stage_inputs(
     for stage in Stage:
         inputs: Inputs = {**common, "board": values_for(stage, values)}
         if stage is Stage.KERNEL:
-            inputs["fragment"] = tree_hash(_below(tree, ["board/luckfox-pico/kernel.config"]))
+            ours = ["board/luckfox-pico/kernel.config", "board/luckfox-pico/dts/"]
+            inputs["fragment and device trees"] = tree_hash(_below(tree, ours))
         if stage is Stage.ROOTFS:
             board = _below(tree, ["board/", "handed/"])
             inputs |= {

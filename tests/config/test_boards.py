@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
+from pico_image.base.files import ROOT
 from pico_image.config import configuration
 from pico_image.config.partitions import PartitionTable
 from pico_image.config.target import Target
-from tests.support import board_table
+from tests.support import board_table, card_images
 
 CONFIG = configuration.load()
 #: The boards that the SDK has BoardConfig files for, read at its commits of 2026.
@@ -54,6 +58,41 @@ def test_the_medium_fits_the_device(name: str) -> None:
         assert board.block_device == {"emmc": "mmcblk0", "sd_card": "mmcblk1"}[board.medium]
     table = PartitionTable.parse(board.partitions)
     assert table["uboot"].offset == 0x440 * 512, "the SPL's `Trying fit image at 0x440 sector`"
+
+
+#: As the SDK's files have them: the chip's tree with 420 MHz, and the Zero's with 700.
+VENDOR_TREES = {
+    "chip.dtsi": '/ { npu: npu@ff660000 { status = "okay";\n'
+    "assigned-clock-rates = <420000000>; }; };\n",
+    "rv1106g-luckfox-pico-zero.dts": '/dts-v1/;\n#include "chip.dtsi"\n/ { model = "Zero"; };\n'
+    "&npu { assigned-clock-rates = <700000000>; };\n",
+}
+
+
+def test_the_npu_of_the_zero_has_the_clock_of_all_others(tmp_path: Path) -> None:
+    """With the SDK's 700 MHz every inference timed out (luckfox-pico pull request 370)."""
+    for name, text in VENDOR_TREES.items():
+        (tmp_path / name).write_text(text)
+    for path in (ROOT / "board/luckfox-pico/dts").iterdir():
+        shutil.copy(path, tmp_path)
+    name = str(CONFIG.board("luckfox-pico-zero").kernel_dts)
+    rates = {}
+    for each in (name, "rv1106g-luckfox-pico-zero.dts"):
+        # As the kernel's Makefile.lib does it.
+        plain = subprocess.run(
+            [card_images.tool("cpp", "cpp"), "-undef", "-x", "assembler-with-cpp", each],
+            cwd=tmp_path, check=True, capture_output=True,
+        ).stdout  # fmt: skip
+        dtc = [card_images.tool("dtc", "device-tree-compiler"), "-q", "-I", "dts", "-O", "dts", "-"]
+        tree = subprocess.run(dtc, input=plain, check=True, capture_output=True).stdout.decode()
+        assert 'model = "Zero"' in tree and 'status = "okay"' in tree
+        rates[each] = int(re.findall(r"assigned-clock-rates = <(\w+)>", tree)[0], 16)
+    assert list(rates.values()) == [420_000_000, 700_000_000]
+
+
+def test_every_device_tree_of_ours_is_a_boards() -> None:
+    ours = {path.name for path in (ROOT / "board/luckfox-pico/dts").iterdir()}
+    assert ours <= {board.kernel_dts for board in CONFIG.boards.values()}
 
 
 def test_the_environment_of_an_emmc_board() -> None:

@@ -356,6 +356,11 @@ def test_a_board_that_boots_from_emmc(
     boot = (images / "boot.img").read_text()
     assert "CONFIG_BT=y\n" in boot and "CONFIG_USB_CONFIGFS_ECM=y\n" in boot
     assert boot.endswith("rv1106g-luckfox-pico-ultra-w.dts\n")
+    # Our device trees are beside the kernel's, for the board that names one.
+    trees = "sysdrv/source/kernel/arch/arm/boot/dts"
+    for path in (project.root / "board/luckfox-pico/dts").iterdir():
+        copied = project.shell(console, f"cat /build/sdk/{trees}/{path.name}")
+        assert copied == path.read_text().splitlines()
     # The vendor's Wi-Fi driver is there; the network of its example is not.
     assert content(images / "oem.img", "usr/ko/insmod_wifi.sh") == "AIC8800DC\n"
     assert 'BR2_SYSTEM_DHCP="eth0"' in render.defconfig(project.config, project.variant)

@@ -64,6 +64,7 @@ def tree(**changes: str) -> Tree:
         "board/luckfox-pico/overlay/etc/motd": "hello\n",
         "board/luckfox-pico/post-build.sh": "#!/bin/sh\n",
         "board/luckfox-pico/kernel.config": "CONFIG_A=y\n",
+        "board/luckfox-pico/dts/a.dts": "/* a */\n",
         "README.md": "not an input\n",
     }
     for path in texts:
@@ -117,6 +118,7 @@ EVERY = {stage.value for stage in Stage}
             tree(board_luckfox_pico_kernel_config="CONFIG_B=y\n"),
             {"kernel", "rootfs", "firmware"},
         ),
+        (tree(**{"board/luckfox-pico/dts/a.dts": "/* b */\n"}), {"kernel", "rootfs", "firmware"}),
         (board("6G(rootfs)", "2G(rootfs)"), set()),
         (board("32M(boot)", "32M(kernel)"), {"firmware"}),
         (board("10M", "24M"), set()),

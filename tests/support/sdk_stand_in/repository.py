@@ -60,6 +60,9 @@ def write_sdk(folder: Path) -> None:
     twins.mkdir(parents=True)
     (twins / "xt_DSCP.c").write_text("/* target */\n")
     (twins / "xt_dscp.c").write_text("/* match */\n")
+    trees = folder / "sysdrv/source/kernel/arch/arm/boot/dts"
+    trees.mkdir(parents=True)
+    (trees / "rv1106g-luckfox-pico-zero.dts").write_text("/* 700 MHz */\n")
     configs = folder / "sysdrv/source/kernel/arch/arm/configs"
     configs.mkdir(parents=True)
     (configs / "luckfox_rv1106_linux_defconfig").write_text("CONFIG_ARM=y\n")
