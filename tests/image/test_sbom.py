@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
+from pico_image.base.files import ROOT
 from pico_image.compile import programs
 from pico_image.config import configuration
 from pico_image.config.target import Target
@@ -41,7 +43,12 @@ COLUMNS = (
     *("PACKAGE", "VERSION", "LICENSE", "LICENSE FILES", "SOURCE ARCHIVE", "SOURCE SITE"),
     "DEPENDENCIES WITH LICENSES",
 )
+(LEGACY,) = re.findall(
+    r"\nRKNN_RUNTIME_LEGACY_LICENSE = (.*)\n",
+    (ROOT / "package/rknn-runtime-legacy/rknn-runtime-legacy.mk").read_text(),
+)
 ROWS = (
+    ("rknn-runtime-legacy", "1.6.0", LEGACY, "LICENSE flatcc/LICENSE", "", "not saved", ""),
     ("busybox", "1.36.1", "GPL-2.0, bzip2-1.0.4", "LICENSE", "b.tar.bz2", "https://x", "s []"),
     ("rknn-runtime", "2.3.2", "PROPRIETARY (RKNN SDK License)", "LICENSE", "", "not saved", ""),
     ("libzlib", "1.2.13", "Zlib", "LICENSE", "zlib.tar.xz", "https://x", ""),
@@ -103,6 +110,11 @@ def test_an_image_of_the_sdk_lists_the_packages_of_buildroot(
     assert found["buildroot:rknn-runtime"]["licenses"] == [
         {"license": {"name": "PROPRIETARY (RKNN SDK License)"}}
     ]
+    # The older runtime is a component of its own, with the flatcc that is compiled into it.
+    older = found["buildroot:rknn-runtime-legacy"]
+    assert older["version"] == "1.6.0"
+    flatcc, own = sorted(entry["license"]["name"] for entry in older["licenses"])
+    assert own.startswith("PROPRIETARY (") and flatcc == "Apache-2.0 (flatcc)"
     assert {"source:luckfox-sdk", "source:tensorflow"} <= set(found)
     assert "source:busybox" not in found, "the emulator's busybox is not the board's"
     assert not {"toolchain:runtime", "source:libpng"} & set(found)
