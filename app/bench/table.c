@@ -273,6 +273,21 @@ static void print_state(const char *when, const cJSON *state) {
     printf("\n");
 }
 
+/* Which of several NPU runtimes ran, and who chose it. */
+static void print_runtimes(const struct bench_model *model, const struct bench_config *config) {
+    const cJSON *installed = pico_json_find(config->facts, "runtimes.installed");
+    const cJSON *why = pico_json_find(config->facts, "runtimes.why");
+
+    if (cJSON_GetArraySize(installed) < 2)
+        return;
+    printf("runtime  %s %s: %s of %d, chosen by %s", model->card.name, config->title,
+           text_of(config->facts, "runtimes.runs"), cJSON_GetArraySize(installed),
+           text_of(config->facts, "runtimes.chosen_by"));
+    if (cJSON_IsString(why))
+        printf(" (%s)", why->valuestring);
+    printf("\n");
+}
+
 static void print_context(const struct bench *bench) {
     printf("\nkernel   %s, CPU %s%s\n", text_of(bench->system, "kernel.release"),
            text_of(bench->system, "cpu.model"), bench->emulated ? " (emulated)" : "");
@@ -294,6 +309,7 @@ static void print_context(const struct bench *bench) {
             printf("engine   %s %s: %s; %s; %ld KiB peak, %ld KiB left\n", model->card.name,
                    config->title, text_of(config->facts, "runtime"), text_of(config->facts, "line"),
                    config->peak_kib, config->available_kib);
+            print_runtimes(model, config);
             printf("file     %s sha256 %s, verified: %s\n", config->file->path,
                    config->file->sha256, config->verified);
         }

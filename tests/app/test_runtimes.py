@@ -54,7 +54,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     libraries = folder / "libraries"
     build = cmake(
         folder / "build",
-        *("-DPICO_NPU=ON", "-DPICO_NEON=OFF", "-DPICO_BENCH=OFF", "-DPICO_RKNN=vendor"),
+        *("-DPICO_NPU=ON", "-DPICO_NEON=OFF", "-DPICO_BENCH=ON", "-DPICO_RKNN=vendor"),
         *(f"-DRKNN_INCLUDE={folder}", f"-DRKNN_LIBRARY={libraries / NEWEST / 'librknnmrt.a'}"),
         f"-DRKNN_MORE={';'.join(str(libraries / v) for v in DOUBLES if v != NEWEST)}",
     )
@@ -234,6 +234,23 @@ def test_the_right_one_is_found_kept_and_used(board: Board, tmp_path: Path) -> N
     assert result["runtimes"][0]["models"][0]["verification"] is None
     engine = board.classify()
     assert engine["runtimes"]["runs"] == "1.6.0" and engine["runtimes"]["why"] == why
+
+
+def test_the_benchmark_uses_the_choice_and_says_so(board: Board, tmp_path: Path) -> None:
+    why = "driver 0.9.2: 1.6.0 exact, 2.3.2 wrong"
+    board.install("1.6.0", NEWEST).choice.write_text(f"1.6.0\n{why}\n")
+    done = board.run(
+        *("--quick", "--engine", "npu", "--pictures", "1", "--output", tmp_path / "results"),
+        *("--programs", board.installed / "bin", "--models", board.model.parent),
+        program=board.installed / "bin/npu-bench",
+    )
+    (path,) = (tmp_path / "results").glob("*.json")
+    result = json.loads(path.read_text())
+    (npu,) = (c for c in result["models"][0]["configurations"] if c["facts"])
+    assert npu["facts"]["runtimes"]["runs"] == "1.6.0" and npu["facts"]["runtimes"]["why"] == why
+    assert npu["verification"]["verdict"] == "exact"
+    says = f"runtime  colours NPU int8: 1.6.0 of 2, chosen by {board.choice} ({why})"
+    assert says in done.stdout.splitlines(), done.stdout + done.stderr
 
 
 def test_one_that_hangs_is_killed_and_the_others_go_on(board: Board) -> None:
