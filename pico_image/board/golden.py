@@ -114,7 +114,7 @@ class Outcome:
 def verify(connection: Connection, names: Sequence[str] = ()) -> Outcome:
     """Verify the NPU models of a board (``names``: these alone), and keep the results here.
 
-    A model that cannot be verified keeps the others from nothing. Raises Unreachable when the
+    A model that cannot be verified does not stop the others. Raises Unreachable when the
     connection fails, UserError when the board has no NPU program or no such model.
     """
     console = connection.console
@@ -134,7 +134,7 @@ def verify(connection: Connection, names: Sequence[str] = ()) -> Outcome:
     for name in names or installed:
         if not installed[name]:
             problems[name] = UserError(
-                f"{connection.host} has no golden vectors of {name}: its image is older than they",
+                f"{connection.host} has no golden vectors of {name}: its image has none yet",
                 hint=f"invoke deploy {connection.flags} --model {name}, or build the image again",
             )
             continue
