@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from invoke.context import Context
 
+import tasks
 from pico_image.base.errors import UserError
 from pico_image.board import deploy
 from pico_image.board.collect import collect
@@ -44,6 +47,25 @@ def test_what_is_found_is_kept_and_can_be_posted(board: Board, tmp_path: Path) -
     assert board.sh("ls /userdata/bench") == before, "nothing is left on the board"
     page = write_report(board.connection.console, [path], tmp_path / "page")
     assert "What was found on the board" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.qemu
+@pytest.mark.slow
+def test_the_task_prints_findings_or_json(
+    board: Board, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = {
+        "host": board.connection.host,
+        "port": str(board.connection.port),
+        "identity": str(board.connection.identity),
+        "output": str(tmp_path / "mine.json"),
+    }
+    tasks.collect(Context(), **flags)
+    printed = capsys.readouterr().out
+    assert re.search(r"^note +chip: this is an emulator", printed, re.MULTILINE)
+    assert f"file: {tmp_path}/mine.json can be posted" in printed
+    tasks.collect(Context(), **flags, json=True)
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "mine.json").read_text())
 
 
 @pytest.mark.qemu
