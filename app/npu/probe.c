@@ -183,8 +183,7 @@ static int try_runtime(struct probe *probe, int runtime, int number, struct pico
         snprintf(trial->text, sizeof trial->text, "did not end in %.0f s and was killed",
                  options->effort.max_secs);
     } else if (output.status > 128) {
-        snprintf(trial->text, sizeof trial->text, "was killed by signal %d (%s)",
-                 output.status - 128, strsignal(output.status - 128));
+        snprintf(trial->text, sizeof trial->text, "was killed by signal %d", output.status - 128);
     } else if (output.status > 1 || output.length == 0) {
         trial->bad_input = output.status == PICO_BAD_INPUT;
         snprintf(trial->text, sizeof trial->text, "ended with status %d: %.260s", output.status,
