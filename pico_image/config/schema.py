@@ -49,7 +49,7 @@ _NEEDED = {
 #: What is known of a board, from most to least; nobody here has one.
 EVIDENCE = {
     "tests": "this project's tests boot it",
-    "boot-log": "a public boot log of an owner shows it with the vendor's image",
+    "boot-log": "an owner's public log or report shows that it boots so, with the vendor's image",
     "sdk-files": "read in the SDK's files alone",
 }
 
