@@ -1,7 +1,7 @@
 /* What is there, without a judgement. */
 #include <dirent.h>
-#include <errno.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "board_files.h"
 #include "doctor.h"
@@ -378,7 +377,10 @@ static void judge_verification(struct judge *judge) {
                     version_of(driver, numbers) && numbers[0] == 0 && numbers[2] == 2 &&
                     (numbers[1] == 8 || numbers[1] == 9);
     if (reported && verified == 0)
-        find(judge, NOTE, "runtime", "invoke verify-board --host HOST tells which is true here",
+        find(judge, NOTE, "runtime",
+             "invoke verify-board --host HOST tells which is true here; npu-runner --probe looks "
+             "for a "
+             "runtime that is right",
              "runtime 2.3.2 with driver 0.%d.2: two projects report it right, three threads report "
              "wrong or zero outputs",
              numbers[1]);

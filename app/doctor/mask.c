@@ -1,7 +1,6 @@
 #include "mask.h"
 
 #include <ctype.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -324,8 +323,10 @@ static size_t learnt(struct output *out, const char *text, const char *at) {
         return 0;
     for (size_t i = 0; i < out->mask->count; i++) {
         const struct value *value = &out->mask->values[i];
+        if (!value->learnt)
+            continue;
         size_t length = strlen(value->text);
-        if (!value->learnt || length == 0 || strncasecmp(at, value->text, length) != 0)
+        if (length == 0 || strncasecmp(at, value->text, length) != 0)
             continue;
         const char *end = at + length;
         if (is_word(*end) || *end == '-')
