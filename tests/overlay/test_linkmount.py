@@ -160,8 +160,17 @@ def test_what_cannot_be_unmounted_is_not_checked_and_the_console_says_so(board: 
     ("statuses", "said"),
     [
         ([1], []),
-        ([4, 1], ["oem is damaged (e2fsck -p: 4, errors are left); repairing", "oem repaired"]),
-        ([8, 0], ["oem is damaged (e2fsck -p: 8, it could not work); repairing", "oem repaired"]),
+        (
+            [4, 1],
+            ["oem is not clean (e2fsck -p: 4, errors are left); trying e2fsck -y", "oem repaired"],
+        ),
+        (
+            [8, 0],
+            [
+                "oem is not clean (e2fsck -p: 8, it could not work); trying e2fsck -y",
+                "oem repaired",
+            ],
+        ),
         ([3], ["e2fsck asks for a restart after the repair of oem"]),
     ],
 )
