@@ -99,7 +99,11 @@ def every_model(test: Callable[..., None]) -> Callable[..., None]:
 
 @every_model
 @pytest.mark.parametrize("driver", ["0.8.2", "0.9.2"])
-def test_a_run_from_beginning_to_end(measure: Start, driver: str) -> None:
+def test_a_run_from_beginning_to_end(
+    measure: Start, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # From level 4 on the library would submit operator by operator, and print to stdout.
+    monkeypatch.setenv("RKNN_LOG_LEVEL", "4")
     done = measure(driver=version_code(driver))
     assert done.status == 0, done.stderr
     result = validated(done.stdout)
