@@ -81,14 +81,15 @@ def parse(content: bytes, where: str, name: str = "") -> Collected:
     if not isinstance(data, dict) or data.get("kind") != "doctor":
         kind = data.get("kind") if isinstance(data, dict) else None
         raise UserError(
-            f"{where}:{_line(text, 'kind')}: this is no file of npu-doctor"
+            f"{where}:{store.line_of(text, 'kind')}: this is no file of npu-doctor"
             + (f" but the output of {kind!r}" if isinstance(kind, str) else ""),
             hint=hint,
         )
     version = str(data.get("schema", "none"))
     if not re.fullmatch(rf"{MAJOR}\.[0-9]+", version):
+        line = store.line_of(text, "schema")
         raise UserError(
-            f"{where}:{_line(text, 'schema')}: schema {version:.20}; this program reads {MAJOR}.x",
+            f"{where}:{line}: schema {version:.20}; this program reads {MAJOR}.x",
             hint="use the version of this project that belongs to the image",
         )
     try:
@@ -97,16 +98,10 @@ def parse(content: bytes, where: str, name: str = "") -> Collected:
         first = error.errors()[0]
         field = "/".join(map(str, first["loc"]))
         keys = [key for key in first["loc"] if isinstance(key, str)]
-        line = _line(text, keys[-1]) if keys else 1
+        line = store.line_of(text, keys[-1]) if keys else 1
         raise UserError(
             f"{where}:{line}: not a valid file of npu-doctor: {field}: {first['msg']}", hint=hint
         ) from error
-
-
-def _line(text: str, key: str) -> int:
-    """The line of the first member of that name, 1 if there is none."""
-    match = re.search(rf'"{re.escape(key)}"\s*:', text)
-    return text.count("\n", 0, match.start()) + 1 if match else 1
 
 
 def load(path: Path) -> Collected:

@@ -50,7 +50,7 @@ def parse(content: bytes, where: str, name: str = "") -> Result:
             f"{where} is not a whole benchmark result: {error}",
             hint="it was cut off or edited; fetch it again with `invoke bench`, or run it again",
         ) from error
-    _check_kind(data, where)
+    _check_kind(data, where, text)
     try:
         return Result.model_validate({**data, "name": name, "raw": data})
     except pydantic.ValidationError as error:
@@ -69,20 +69,28 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _check_kind(data: Any, where: str) -> None:
+def _check_kind(data: Any, where: str, text: str) -> None:
     if not isinstance(data, dict):
         raise UserError(f"{where} is not a benchmark result: expected an object")
     version = data.get("schema", "none")
+    line = line_of(text, "schema")
     if not re.fullmatch(rf"{MAJOR}\.[0-9]+", str(version)):
         raise UserError(
-            f"{where} has result schema {version}; this program reads {MAJOR}.x",
+            f"{where}:{line} has result schema {version}; this program reads {MAJOR}.x",
             hint="use the version of this project that belongs to the image",
         )
     if data.get("kind") != "bench":
         raise UserError(
-            f"{where} is the output of {data.get('kind')!r}, not of npu-bench",
+            f"{where}:{line_of(text, 'kind')} is the output of {data.get('kind')!r}, "
+            "not of npu-bench or npu-doctor",
             hint="reports and comparisons need what npu-bench keeps in /userdata/bench",
         )
+
+
+def line_of(text: str, member: str) -> int:
+    """The line of the first member of that name in a JSON text, 1 if there is none."""
+    match = re.search(rf'"{re.escape(member)}"\s*:', text)
+    return text.count("\n", 0, match.start()) + 1 if match else 1
 
 
 def load(path: Path) -> Result:

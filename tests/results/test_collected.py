@@ -127,6 +127,23 @@ def test_files_that_are_none(tmp_path: Path, name: str) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{\n "schema": "1.2",\n "kind": "runner"\n}', ":3 is the output of 'runner'"),
+        ('{\n "kind": "bench",\n "schema": "7.0"\n}', ":3 has result schema 7.0"),
+        ('{\n "schema": "1.2",\n "kind": "doctor",', "line 3"),
+    ],
+)
+def test_a_report_names_file_and_line_of_what_it_cannot_read(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(UserError) as caught:
+        write_report(Console(), [path])
+    assert str(path) in str(caught.value) and message in str(caught.value)
+
+
 def test_the_schema_knows_the_kind() -> None:
     assert validated(json.dumps(document()))["kind"] == "doctor"
 
