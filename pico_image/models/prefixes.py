@@ -2,8 +2,8 @@
 
 A board whose NPU answers one prefix rightly and the next wrongly computes the layer between them
 wrongly. Each prefix is judged by golden vectors of its own, the toolkit's simulator's answers.
-`invoke verify-board --bisect` makes the few prefixes that its search asks for (7 of the 50 of
-EfficientNet-Lite0, about 20 s each); `invoke convert-models --bisect` makes all of them ahead.
+`invoke verify-board --bisect` makes the few prefixes that its search asks for (7 or 8 of the 51 of
+EfficientNet-Lite0, up to 14 s of CPU time each); `invoke convert-models --bisect` makes all ahead.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pico_image.models.pipeline import Plan, Stages
 from pico_image.models.worker.jobs import Cut, Quantities, read_json
 
 #: Steps that the functional simulator may be off in a layer; an NPU may be off by
-#: ``papers.TOLERANCE_STEPS``. TFLite's weights are symmetric, the toolkit's are not: in nine of
+#: ``papers.TOLERANCE_STEPS``. TFLite's weights are symmetric, the toolkit's are not: in twelve of
 #: EfficientNet-Lite0's layers up to 59 steps were measured, at a cosine of 0.993 or more, which
 #: therefore decides there.
 SIMULATED_STEPS = 96
