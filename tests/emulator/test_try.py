@@ -66,6 +66,7 @@ def test_the_table_is_shown_whole(tried: subprocess.CompletedProcess[str]) -> No
         right = re.findall(rf"^top-1 {title} .* right$", text, re.MULTILINE)
         assert len(right) == len(PICTURES), text
     assert "speed-up" not in text and "of peak" not in text
+    assert "SIMULATED NPU = PC: within tolerance, largest step " in text
     assert re.search(r"^image: +\S+/sdcard\.img$", text, re.MULTILINE)
 
 
@@ -84,7 +85,10 @@ def test_the_result_is_kept_and_right(kept: Path) -> None:
         if config["engine"] == "cpu":
             assert config["facts"]["xnnpack"]["used"] is True
     assert found["CPU int8"]["memory"]["available_kib"] >= LEAST_LEFT_KIB
-    assert found["NPU int8"]["facts"]["api_version"].startswith("SIMULATED")
+    npu = found["NPU int8"]
+    assert npu["facts"]["api_version"].startswith("SIMULATED")
+    assert npu["verification"]["verdict"] == "within-tolerance" and npu["verification"]["simulated"]
+    assert npu["verification"]["run"] == 2 < npu["verification"]["listed"]
     assert len(model["comparisons"]) == 3 * len(PICTURES)
     for comparison in model["comparisons"]:
         assert comparison["top1_equal"] and comparison["cosine"] > 0.97
