@@ -16,10 +16,9 @@ struct child_output {
 };
 
 /* Run `arguments` (NULL-terminated, the first one is the program's path) to its end, or for at most
- * `limit_s` seconds (0: as long as it takes). Standard
- * error goes through to ours. PICO_FAILED when it cannot be started; how it ended is in `output`.
- * PICO_INTERRUPTED when we were asked to stop: the child is then stopped and waited for, and
- * killed when it does not obey within seconds. */
+ * `limit_s` seconds (0: as long as it takes). Standard error goes through to ours. PICO_FAILED when
+ * it cannot be started; how it ended is in `output`. PICO_INTERRUPTED when we were asked to stop:
+ * the child is then stopped and waited for, and killed when it does not obey within seconds. */
 int child_run(char *const *arguments, int limit_s, struct child_output *output,
               struct pico_error *error);
 void child_output_free(struct child_output *output);

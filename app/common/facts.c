@@ -25,7 +25,7 @@ static void read_facts(int out, const char *root, const struct pico_fact *facts,
     for (int i = 0; i < count; i++) {
         cJSON *item = facts[i].read(root, &facts[i]);
         char *text = item == NULL ? NULL : cJSON_PrintUnformatted(item);
-        /* Both in one write: a line is there whole or not at all. */
+        /* The end of the line comes last: what has none was cut off, and is not taken. */
         if (dprintf(out, "%s\n", text == NULL ? "null" : text) < 0)
             break;
         cJSON_free(text);

@@ -19,8 +19,7 @@ enum { MODELS_MAX = 16, WORDS_MAX = 16 };
 
 #define MODELS "/usr/share/npu-models"
 
-/* From bad to good: of several models a runtime is as good as with the worst.
- */
+/* From bad to good: of several models a runtime is as good as with the worst. */
 enum outcome { FAILED, WRONG, WITHIN_TOLERANCE, EXACT, OUTCOMES };
 
 static const char *const words[OUTCOMES] = {"failed", "wrong", "within-tolerance", "exact"};
@@ -46,9 +45,7 @@ struct probe {
     bool simulated;
 };
 
-/* -- what is tried
- * ------------------------------------------------------------------------------
- */
+/* -- what is tried */
 
 static void add_model(struct probe *probe, const char *name, const char *folder, const char *file) {
     struct model *model = &probe->models[probe->model_count];
@@ -66,8 +63,7 @@ static int by_name(const void *a, const void *b) {
     return strcmp(((const struct model *)a)->name, ((const struct model *)b)->name);
 }
 
-/* The model of each folder whose card names one for the NPU and that has golden
- * vectors. */
+/* The model of each folder whose card names one for the NPU and that has golden vectors. */
 static void add_installed(struct probe *probe) {
     char top[PATH_MAX / 2], path[PATH_MAX];
     struct pico_error error;
@@ -115,9 +111,7 @@ static int find_models(struct probe *probe, struct pico_error *error) {
                             "FILE, with its folder golden beside it");
 }
 
-/* -- one trial
- * ----------------------------------------------------------------------------------
- */
+/* -- one trial */
 
 static void read_result(struct probe *probe, struct trial *trial,
                         const struct child_output *output) {
@@ -195,12 +189,10 @@ static int try_runtime(struct probe *probe, int runtime, int number, struct pico
     return PICO_OK;
 }
 
-/* -- the verdict
- * --------------------------------------------------------------------------------
- */
+/* -- the verdict */
 
-/* What no runtime can be asked about says nothing on any of them: a model that
- * was changed on the card, vectors of another toolkit. */
+/* What no runtime can be asked about says nothing on any of them: a model that was changed on the
+ * card, vectors of another toolkit. */
 static bool refused_by_all(const struct probe *probe, int model) {
     for (int i = 0; i < probe->runtimes.count; i++) {
         if (!probe->trials[i][model].bad_input)
@@ -220,8 +212,7 @@ static enum outcome outcome_of(const struct probe *probe, int runtime) {
     return worst;
 }
 
-/* The best one; of equal ones the newest, which the models were converted for.
- */
+/* The best one; of equal ones the newest, which the models were converted for. */
 static int best_of(const struct probe *probe) {
     int best = 0;
 
@@ -243,8 +234,7 @@ static void summarise(const struct probe *probe, char *text, size_t size) {
 
 static void print_table(const struct probe *probe, const char *summary) {
     if (probe->simulated)
-        printf("SIMULATED NPU: the verdict is about the model and the programs, "
-               "not about a "
+        printf("SIMULATED NPU: the verdict is about the model and the programs, not about a "
                "board\n");
     printf("%-10s %-32s %s\n", "runtime", "model", "answers against the PC's");
     for (int i = 0; i < probe->runtimes.count; i++) {
@@ -292,8 +282,7 @@ static int write_json(const struct probe *probe, const char *summary, const char
     return status;
 }
 
-/* Nothing is written where nothing changes, so that a user without rights can
- * ask. */
+/* Nothing is written where nothing changes, so that a user without rights can ask. */
 static int keep_choice(const struct probe *probe, const char *linked, const char *right,
                        const char *summary, struct pico_error *error) {
     const struct pico_runtimes *runtimes = &probe->runtimes;
