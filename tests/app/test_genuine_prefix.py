@@ -22,7 +22,7 @@ from tests.app import build, genuine
 from tests.support import small_network
 from tests.support.converters import borrowing_cache, caller
 
-pytestmark = [pytest.mark.qemu, pytest.mark.slow]
+pytestmark = [pytest.mark.external, pytest.mark.qemu, pytest.mark.slow]
 GROUP = 16
 
 
