@@ -274,6 +274,19 @@ static size_t colons(struct output *out, const char *text, const char *at) {
     return length;
 }
 
+/* Six pairs of hexadecimal digits with colons, whatever they are glued to: what `colons` leaves. */
+static size_t six_pairs(struct output *out, const char *text, const char *at) {
+    enum { LENGTH = 17 };
+
+    (void)text;
+    for (int i = 0; i < LENGTH; i++) {
+        if (i % 3 == 2 ? at[i] != ':' : !is_hex(at[i]))
+            return 0;
+    }
+    put_masked(out, "mac", at, LENGTH);
+    return LENGTH;
+}
+
 /* `count` groups of `digits` hexadecimal digits. */
 static size_t hex_groups(const char *at, const int *digits, size_t count, char separator) {
     const char *end = at;
@@ -503,7 +516,7 @@ static size_t key(struct output *out, const char *text, const char *at) {
 
 char *doctor_mask_text(struct doctor_mask *mask, const char *text) {
     static size_t (*const forms[])(struct output *, const char *, const char *) = {
-        named, learnt, user_at_host, url, home, key, ipv4, grouped, bare_hex, colons,
+        named, learnt, user_at_host, url, home, key, ipv4, grouped, bare_hex, colons, six_pairs,
     };
     struct output out = {.mask = mask};
     const char *at = text;

@@ -48,6 +48,7 @@ _FORMS: list[tuple[str, str]] = [
     ("ip", rf"(?<!\w)(?:{_HEX}{{1,4}}::?){{4,7}}{_HEX}{{1,4}}(?!{_HEX})"),
     ("ip", rf"(?<!\w)(?:(?:{_HEX}{{1,4}}:)+:|::)(?:{_HEX}{{1,4}}(?::{_HEX}{{1,4}})*)(?!\w)"),
     ("ip", rf"(?<!\w)(?:{_HEX}{{1,4}}:)+:(?![\w:])"),
+    ("mac", rf"(?:{_HEX}{{2}}:){{5}}{_HEX}{{2}}"),  # glued to a word
 ]  # fmt: skip
 _BASE64 = re.compile(r"(?<!\w)(?=[^\s]*[A-Z])(?=[^\s]*[a-z])(?=[^\s]*\d)[A-Za-z0-9+/=]{40,}")
 _NAMED = re.compile(

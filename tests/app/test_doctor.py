@@ -565,6 +565,7 @@ def secrets(generator: random.Random) -> list[tuple[str, str]]:
         uuid,
     ]
     found = [(f"[ 1.0] eth0: word {around.format(value)}", value) for value in free]
+    found += [(f"x{':'.join(octets)}{after}", ":".join(octets)) for after in ("", "z", "45")]
     found += [(f"inet6 addr:{six}/64", six), (f"inet addr:{address}/24", address)]
     found += [(f"from {address}:8080 to [{six}]:22", value) for value in (address, six)]
     serial, key, user, host, network = (

@@ -112,7 +112,8 @@ def test_boot_is_a_fit_whose_content_is_checked(kit: Kit, images: Path, tmp_path
 
 
 def test_the_root_file_system_is_small(images: Path) -> None:
-    assert (images / "rootfs.img").stat().st_size <= 12_000_000
+    # 12,361,728 bytes, of which npu-doctor has 470,000.
+    assert (images / "rootfs.img").stat().st_size <= 12_500_000
 
 
 def test_everything_belongs_to_root_and_nobody_has_a_password(kit: Kit, images: Path) -> None:
