@@ -165,7 +165,7 @@ def _lines(
 
     A stream that is quiet although its container has ``ended`` counts as ended, too: Podman looks
     whether the container runs and then waits for the event of its end, and never closes the stream
-    of a program that ends in between (a run of one hour was seen to wait for it).
+    of a program that ends in between (by all signs why a test hung for an hour; not provoked).
 
     ``missed`` returns the rest of the output, from the number of bytes received and the last of
     them: an engine under load was seen to close the stream before the program's last line.
