@@ -24,7 +24,10 @@ from pico_image.card.image_file import Source, build_info_path, open_source
 from pico_image.config.partitions import Part
 
 SCHEMA = "1.0"
-_LOADER = re.compile(rb"U-Boot (?:SPL )?20\d\d\.\d\d[-\w.+ ()]*")
+#: The whole line: "U-Boot SPL 2017.09-gf721bd0412-220330 #zzz (Mar 31 2022 - 09:34:07)".
+_LOADER = re.compile(rb"U-Boot (?:SPL )?20\d\d\.\d\d[ -~]*")
+#: Rockchip's program for the memory, before SPL: "DDR V1.10 ec2fae0c96 NAME 22/11/15-10:58:09".
+_MEMORY = re.compile(rb"DDR V\d[ -~]*")
 _KERNEL = re.compile(rb"Linux version (\d[-\w.+]*)")
 _RUNTIME = re.compile(rb"librknnmrt version: ([^\0\n]+)")
 _MODULE = re.compile(rb"vermagic=([^\0 ]+)")
@@ -151,9 +154,11 @@ def _content_size(source: Source, name: str, part: Slice) -> int:
 def _versions(source: Source) -> dict[str, str]:
     """Versions found inside the parts: loaders, kernel, root file system, NPU runtime."""
     versions: dict[str, str] = {}
-    for name, key in (("idblock", "spl"), ("uboot", "u-boot")):
+    for name, key, pattern in (
+        ("idblock", "ddr", _MEMORY), ("idblock", "spl", _LOADER), ("uboot", "u-boot", _LOADER)
+    ):  # fmt: skip
         loader = source.parts.get(name)
-        match = _LOADER.search(loader.read(0, 4 << 20)) if loader else None
+        match = pattern.search(loader.read(0, 4 << 20)) if loader else None
         if match:
             versions[key] = match[0].decode("ascii", "replace").strip()
     boot = source.parts.get("boot")

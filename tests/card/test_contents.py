@@ -37,6 +37,8 @@ from tests.support import card_images
 STOCK = (
     "mmcblk1:32K(env),512K@32K(idblock),256K(uboot),32M(boot),512M(oem),256M(userdata),6G(rootfs)"
 )
+DDR = "DDR V1.10 ec2fae0c96 some.name 22/11/15-10:58:09"
+SPL = "U-Boot SPL 2017.09-gf721bd0412-220330 #zzz (Mar 31 2022 - 09:34:07)"
 Sample = tuple[dict[str, Path], PartitionTable, Path]
 
 
@@ -45,7 +47,9 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     folder = tmp_path_factory.mktemp("inspect")
     parts, table = card_images.make_parts(folder / "parts")
     make_fit(parts["boot"])
-    head = b"RKNS" + os.urandom(500) + b"U-Boot SPL 2017.09-g1234 (Mar 01 2026)\0"
+    # Both lines as Rockchip's programs of 2022 have them.
+    lines = f"\0{DDR}\n\0", f"\0\n{SPL}\n\0%s unsupport rate\n\0"
+    head = b"RKNS" + os.urandom(500) + lines[0].encode() + os.urandom(500) + lines[1].encode()
     parts["idblock"].write_bytes(head + os.urandom(100_000))
     image = folder / "sdcard.img"
     compose(Console(), parts, table, image)
@@ -108,7 +112,8 @@ def test_our_image_is_read_back(sample: Sample) -> None:
     assert [entry["hashes"] for entry in boot["images"]] == [{"sha256": "good"}, {"crc32": "good"}]
     assert part(report, "idblock")["content"]["kind"] == "rockchip loader"
     assert report["versions"] == {
-        "spl": "U-Boot SPL 2017.09-g1234 (Mar 01 2026)",
+        "ddr": DDR,
+        "spl": SPL,
         "kernel": "5.10.160",
         "image variant": "test",
         "image version": "0.1",
