@@ -24,10 +24,15 @@ import tasks
 from pico_image.base.files import ROOT
 from pico_image.base.project import NAME
 from pico_image.config import configuration
+from pico_image.engine import volumes
+from pico_image.engine.client import Engine
 from pico_image.sdk.workspace import CACHES
 from tests.test_linters import tool
 
 WORKFLOW = ROOT / ".github/workflows/build.yml"
+VOLUMES = ROOT / ".github/volumes.sh"
+#: What everybody may download: words about an image, none of its bytes.
+PAPERS = ("build-info.json", "sbom.cdx.json", "SHA256SUMS")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,8 @@ def scripts(workflow: dict[str, Any]) -> list[str]:
 def test_each_command_of_ours_exists_with_its_flags(workflow: dict[str, Any]) -> None:
     text = re.sub(r"\$\{\{.*?\}\}", "value", "\n".join(scripts(workflow)))
     commands = re.findall(r"^ *\./inv (.*)$", text, re.MULTILINE)
-    assert [command.split()[0] for command in commands] == ["doctor", "build-image"]
+    names = [command.split()[0] for command in commands]
+    assert names == ["fetch", "doctor", "build-image", "legal-info"]
     for command in commands:
         # Raises ParseError for a task or a flag that is not there.
         parsed = Parser(Collection.from_module(tasks).to_contexts()).parse_argv(
@@ -72,22 +78,135 @@ def test_scripts_are_clean(workflow: dict[str, Any], tmp_path: Path) -> None:
 def test_jobs_and_steps_that_are_named_exist(workflow: dict[str, Any]) -> None:
     text = WORKFLOW.read_text(encoding="utf-8")
     jobs = workflow["jobs"]
+    assert jobs["image"]["needs"] == ["select", "sources"]
     for job, output in re.findall(r"needs\.(\w+)\.outputs\.(\w+)", text):
         assert output in jobs[job]["outputs"]
-        assert all(job == other["needs"] for other in jobs.values() if "needs" in other)
-    for step, output in re.findall(r"steps\.(\w+)\.outputs\.(\w+)", text):
-        (named,) = (each for each in steps(workflow) if each.get("id") == step)
-        assert f"{output}=" in named["run"]
-    for used in (step["uses"] for step in steps(workflow) if "uses" in step):
-        assert re.fullmatch(r"actions/[a-z-]+(/[a-z]+)?@v\d+", used), used
+    named = {each["id"]: each for each in steps(workflow) if "id" in each}
+    for step, output in re.findall(r"steps\.(\w+)\.outputs\.([\w-]+)", text):
+        if output == "cache-hit":
+            assert named[step]["uses"].startswith("actions/cache/restore@")
+        else:
+            assert f"{output}=" in named[step]["run"]
+
+
+def test_the_runner_stays_and_inv_works_on_it(workflow: dict[str, Any]) -> None:
+    """22.04 is removed on 2027-04-17; another system than the README's was never tried."""
+    (image,) = {job["runs-on"] for job in workflow["jobs"].values()}
+    system = image.removeprefix("ubuntu-")
+    assert float(system) > 22.04
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert system in re.findall(r"\d\d\.04", readme)
+
+
+def test_actions_are_pinned_to_commits_of_a_named_version() -> None:
+    """A tag can be moved to other code. Read as text: YAML drops the comment."""
+    lines = WORKFLOW.read_text(encoding="utf-8").splitlines()
+    uses = [line.strip().removeprefix("- ") for line in lines if "uses:" in line]
+    assert len(uses) > 8
+    pins = set()
+    for line in uses:
+        match = re.fullmatch(
+            r"uses: actions/([a-z-]+)(?:/\w+)?@([0-9a-f]{40})  # (v\d+\.\d+\.\d+)", line
+        )
+        assert match, line
+        pins.add(match.groups())
+    assert len(pins) == len({name for name, _, _ in pins}), "one action in two versions"
+
+
+def test_caches_are_shared_by_all_variants(workflow: dict[str, Any]) -> None:
+    """A copy for each of twelve variants was seven times what GitHub keeps."""
+    caches = [each for each in steps(workflow) if "actions/cache/" in each.get("uses", "")]
+    assert not any("actions/cache@" in each.get("uses", "") for each in steps(workflow))
+    paths: dict[str, set[str]] = {}
+    for each in caches:
+        key, path = each["with"]["key"], each["with"]["path"]
+        for text in (key, each["with"].get("restore-keys", "")):
+            assert "matrix." not in text and "run_id" not in text, text
+        paths.setdefault(key.partition("-")[0], set()).add(path)
+    # A cache is found only by the very list of paths that it was saved with.
+    assert {name: len(lists) for name, lists in paths.items()} == {
+        "sources": 1, "models": 1, "ccache": 1
+    }  # fmt: skip
+    saves = {
+        each["with"]["key"].partition("-")[0]: (name, each)
+        for name, job in workflow["jobs"].items()
+        for each in job["steps"]
+        if "actions/cache/save@" in each.get("uses", "")
+    }
+    assert {name: job for name, (job, _) in saves.items()} == {
+        "sources": "sources", "models": "sources", "ccache": "image"
+    }  # fmt: skip
+    # Of the variants that run beside each other one saves, and not what is kept already.
+    assert "strategy.job-index == 0" in saves["ccache"][1]["if"]
+    assert all("cache-hit != 'true'" in each["if"] for _, each in saves.values())
+    defconfig = (ROOT / "configs/templates/defconfig.j2").read_text(encoding="utf-8")
+    assert 'BR2_CCACHE_INITIAL_SETUP="--max-size=500M"' in defconfig
+
+
+def may_be_published(step: dict[str, Any], variant: str) -> bool:
+    """Whether everybody may have what a step keeps: papers and the log of a failure."""
+    folder = f"out/{variant}"
+    allowed = {f"{folder}/images/{name}" for name in PAPERS}
+    allowed |= {f"{folder}/legal-info/", f"{folder}/logs/"}
+    return set(step["with"]["path"].splitlines()) <= allowed
+
+
+def test_an_image_leaves_a_private_repository_alone(workflow: dict[str, Any]) -> None:
+    """Rockchip's NPU runtime is inside: its licence permits no copies for everybody."""
+    kept = [each for each in steps(workflow) if "actions/upload-artifact@" in each.get("uses", "")]
+    variant = "${{ matrix.variant }}"
+    public = [each for each in kept if each.get("if") != "github.event.repository.private"]
+    assert len(kept) - len(public) == 1
+    for each in public:
+        assert may_be_published(each, each["with"]["path"].split("/")[1])
+    image = {"with": {"path": f"out/{variant}/images/"}}
+    assert not may_be_published(image, variant)
 
 
 def test_volumes_are_those_that_a_build_uses(workflow: dict[str, Any]) -> None:
     """Made by the workflow before a build: by other names or labels the build would refuse them."""
-    text = "\n".join(scripts(workflow))
-    assert text.count(f"for cache in {' '.join(CACHES)}; do") == 2
+    used = set()
+    for line in re.findall(
+        r"sudo \.github/volumes\.sh (?:load|save) (.*)", "\n".join(scripts(workflow))
+    ):
+        used |= set(line.split())
+    assert used == set(CACHES)
+    text = VOLUMES.read_text(encoding="utf-8")
     assert f'"{NAME}-$cache"' in text
     assert f"--label {NAME}=volume" in text and f'--label "{NAME}.cache=$cache"' in text
+
+
+def test_volumes_go_out_and_come_back(engine: Engine, tmp_path: Path) -> None:
+    """With a real engine: what one runner saved is in another's volumes, owners and all."""
+    volume = f"{NAME}-ccache"
+
+    def move(action: str) -> None:
+        subprocess.run(
+            [VOLUMES, action, "ccache"],
+            cwd=tmp_path,
+            env={**os.environ, "DOCKER_HOST": engine.address.url},
+            check=True,
+        )
+
+    def place() -> Path:
+        return Path(engine.client.volumes.get(volume).attrs["Mountpoint"])
+
+    move("load")  # nothing was saved yet
+    try:
+        (place() / "0").mkdir(mode=0o750)
+        (place() / "0/object").write_bytes(b"compiled")
+        os.chown(place() / "0/object", 12, 34)
+        move("save")
+        engine.client.volumes.get(volume).remove()
+        move("load")
+        assert (place() / "0/object").read_bytes() == b"compiled"
+        assert (place() / "0/object").stat().st_uid == 12
+        assert (place() / "0").stat().st_mode & 0o777 == 0o750
+        # The runner has no room for both.
+        assert not (tmp_path / "volumes/ccache.tar").exists()
+        volumes.ensure(engine, volume, {f"{NAME}.cache": "ccache"}, what="the shared caches")
+    finally:
+        engine.client.volumes.get(volume).remove()
 
 
 def select(workflow: dict[str, Any], folder: Path, **environment: str) -> tuple[int, str, str]:
@@ -136,7 +255,8 @@ def test_no_key_no_image(workflow: dict[str, Any], tmp_path: Path) -> None:
     status, said, output = select(workflow, tmp_path, PUBLIC_KEY="")
     assert status == 0 and chosen(output) == []
     assert "::notice::no image is built: set the repository variable" in said
-    assert workflow["jobs"]["image"]["if"] == "needs.select.outputs.variants != '[]'"
+    assert workflow["jobs"]["sources"]["if"] == "needs.select.outputs.variants != '[]'"
+    assert "sources" in workflow["jobs"]["image"]["needs"]
     status, said, output = select(
         workflow, tmp_path, PUBLIC_KEY="", GITHUB_EVENT_NAME="workflow_dispatch"
     )

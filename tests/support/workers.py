@@ -15,6 +15,7 @@ import pytest
 TOGETHER = {
     "engine/": "engine",
     "sdk/": "engine",
+    "test_workflow.py": "engine",
     "board/": "board",
     "emulator/test_boot.py": "emulator",
     "emulator/test_build.py": "emulator",
