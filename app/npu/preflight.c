@@ -69,8 +69,9 @@ int npu_preflight(const char *root, struct pico_error *error) {
             return pico_hint(error, "mount devtmpfs on the folder of devices, which has the node");
         }
         pico_fail(error, PICO_BAD_INPUT, "the NPU's driver is not loaded: there is no %s", device);
-        return pico_hint(error, "load it (insmod /oem/usr/ko/rknpu.ko) and see that the device "
-                                "tree enables the NPU");
+        return pico_hint(error,
+                         "load it (/etc/init.d/S21appinit start, or insmod rknpu.ko) and see "
+                         "that the device tree enables the NPU");
     }
     if (access(path, R_OK | W_OK) != 0) {
         pico_fail(error, PICO_BAD_INPUT, "%s cannot be opened: %s", device, strerror(errno));
@@ -189,8 +190,7 @@ int npu_explain(const char *root, const struct npu_demand *demand, struct pico_e
         error->status = PICO_BAD_INPUT;
         add(error, "; the NPU's driver is %d.%d.%d, the runtime needs 0.2.1 or newer", numbers[0],
             numbers[1], numbers[2]);
-        return pico_hint(error, "use a kernel and a module (/oem/usr/ko/rknpu.ko) of the board's "
-                                "present SDK");
+        return pico_hint(error, "use a kernel and a module (rknpu.ko) of the board's present SDK");
     }
     return explain_memory(root, demand, error);
 }

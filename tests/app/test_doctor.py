@@ -140,7 +140,7 @@ CPUFREQ = "sys/devices/system/cpu/cpu0/cpufreq"
 TCP = board_root.FILES["proc/net/tcp"].splitlines()[1] + "\n"
 #: Name: the fault, the findings that it makes (no others), and words of the text or its remedy.
 FAULTS: dict[str, tuple[Callable[[Path], None], dict[str, str], str]] = {
-    "no driver": (NO_DRIVER, {"driver": "problem", "device": "problem"}, "insmod /oem/usr/ko"),
+    "no driver": (NO_DRIVER, {"driver": "problem", "device": "problem"}, "S21appinit start"),
     "no node": (gone("dev/rknpu"), {"device": "problem"}, "there is no /dev/rknpu"),
     "driver too old": (
         changed("proc/rknpu/version", "0.9.2", "0.2.0"),

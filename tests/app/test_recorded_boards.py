@@ -260,7 +260,7 @@ BAD = {
         "is made for rv1103b", "convert it again", {}, {"platform": "rv1103b"}
     ),
     "no driver": Bad(
-        "the NPU's driver is not loaded: there is no /dev/rknpu", "insmod /oem/usr/ko/rknpu.ko",
+        "the NPU's driver is not loaded: there is no /dev/rknpu", "/etc/init.d/S21appinit start",
         NO_DRIVER, {},
     ),
     "no device node": Bad(
@@ -268,7 +268,7 @@ BAD = {
         {"dev/rknpu": None}, {},
     ),
     "old driver": Bad(
-        "the NPU's driver is 0.1.9, the runtime needs 0.2.1 or newer", "/oem/usr/ko/rknpu.ko",
+        "the NPU's driver is 0.1.9, the runtime needs 0.2.1 or newer", "a module (rknpu.ko)",
         {"proc/rknpu/version": "RKNPU driver: v0.1.9\n"}, {},
     ),
     "1 MiB": Bad(
