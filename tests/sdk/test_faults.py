@@ -389,6 +389,8 @@ def test_fetch_goes_on_where_it_was_cut_off(
     assert int(first.split()[2]) <= all_files[0] - 2
     # The commit and its folders, 26 objects, are not transferred again.
     assert "Receiving objects" not in text
+    # Each batch is a pack. From 50 on git packed all of them again; 66 packs became 16.
+    assert project.shell_all(console, "git --git-dir=/cache/git/sdk.git config gc.auto") == ["0"]
 
 
 def test_fetch_killed_from_outside_is_told_as_that(
