@@ -41,7 +41,7 @@ class Component:
     #: One of this project's programs, not a library that it uses.
     program: bool = False
     sha256: str | None = None
-    #: Paths or patterns in the root file system.
+    #: Paths or patterns in the root file system, or the part that has it instead.
     installed: tuple[str, ...] = ()
     #: Programs that it was linked into statically.
     linked: tuple[str, ...] = ()

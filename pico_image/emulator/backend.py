@@ -29,17 +29,15 @@ from pico_image.emulator.rootfs import KEYS, MORE_PROGRAMS, NOT_PROGRAMS
 from pico_image.emulator.system import kernel, userland
 
 RUNNERS = ("npu-runner", "neon-runner")
-#: Files of the root file system, by the source that they are from.
+#: Files of the root file system, by the source that they are from; the kernel has its own part.
 FILES = {
-    "linux-armmp": ("/lib/modules/*",),
+    "linux-armmp": ("boot.img",),
     "busybox": ("/bin/busybox",),
     "e2fsprogs": ("/usr/sbin/e2fsck", "/usr/sbin/resize2fs"),
     "dropbear": ("/usr/sbin/dropbear", "/usr/sbin/dropbearkey"),
 }
 #: Ours, not compiled: init scripts and settings, and the keys that the user handed in.
-OWN_FILES = (
-    *("/etc/*", "/usr/share/udhcpc/*", "/usr/bin/adbd", "/usr/sbin/mac-address", f"/{KEYS}"),
-)
+OWN_FILES = ("/etc/*", "/usr/bin/adbd", "/usr/sbin/mac-address", f"/{KEYS}")
 #: Where each source has its licence text in its archive.
 LICENCE_TEXTS = {
     "linux-armmp": "./usr/share/doc/linux-image-*/copyright",

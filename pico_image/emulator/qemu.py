@@ -33,6 +33,8 @@ RAM_MIB = 64
 BOOT_SECONDS = 300.0
 POWEROFF_SECONDS = 180.0
 COMMAND_SECONDS = 300.0
+#: The address of the machine in the network that QEMU makes (its `user` back end).
+GUEST = "10.0.2.15"
 #: Words before our process id and a command: the command ends when this process ends. The shell
 #: checks that this process is still its parent, for setpriv only reports a later death.
 LEASH = ("setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ $PPID = "$0" ] && exec "$@"')
@@ -263,6 +265,7 @@ def _command(
             "-device",
             "virtio-net-device,netdev=net0",
         ]
+        append = f"{append} pico.address={GUEST}"
     file = str(card).replace(",", ",,")
     return [
         *("qemu-system-arm", "-M", "virt,highmem=off", "-cpu", "cortex-a7", "-m", str(RAM_MIB)),

@@ -15,7 +15,7 @@ from pico_image.base.errors import UserError
 from pico_image.base.files import ROOT
 from pico_image.card.parts import Contents
 from pico_image.config.target import Target
-from pico_image.emulator.system import kernel, userland
+from pico_image.emulator.system import userland
 
 OVERLAY = ROOT / "board" / "luckfox-pico" / "overlay"
 #: What the package npu-bench installs beside its program.
@@ -55,7 +55,6 @@ def fill(
     _install_busybox(root, materials["busybox"])
     for name in ("e2fsck", "resize2fs"):
         shutil.copy(materials["e2fsprogs"] / name, root / "usr/sbin" / name)
-    kernel.install_modules(materials["kernel"], root)
     for layer in layers(target):
         for folder in ("etc", "usr"):
             if (layer / folder).is_dir():

@@ -38,7 +38,7 @@ def test_other_applets_make_another_initramfs(
     monkeypatch.setattr(userland, "code_of", cache.code_of.__wrapped__)  # not the kept answer
     recipe = tmp_path / "pico_image/emulator/system/userland.py"
     text = recipe.read_text()
-    list_begins = 'INITRAMFS_APPLETS = ("sh", '
+    list_begins = 'INITRAMFS_APPLETS = (\n    *("sh", '
     assert list_begins in text
     for begins in (list_begins, f"#: A better comment.\n{list_begins}", list_begins + '"dd", '):
         recipe.write_text(text.replace(list_begins, begins))

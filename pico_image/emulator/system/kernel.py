@@ -18,21 +18,20 @@ from pico_image.config.configuration import Config
 #: theirs makes all of it anew.
 RECIPES = ("pico_image.emulator.system", "pico_image.compile")
 #: Loaded in this order in the initramfs, each after what it depends on. ext4 asks for crc32c
-#: through the kernel's crypto interface, so no dependency is written down for it.
-INITRAMFS_MODULES = ("crc32c_generic", "sdhci_pci", "ext4")
-#: In the root file system, loaded by S10emulator.
-ROOTFS_MODULES = ("virtio_mmio", "virtio_rng", "virtio_net")
+#: through the kernel's crypto interface, so no dependency is written down for it. Entropy and
+#: network too: a root file system that was made for a board has no modules of this kernel.
+MODULES = ("crc32c_generic", "sdhci_pci", "ext4", "virtio_mmio", "virtio_rng", "virtio_net")
 
 
 def kernel(console: Console, config: Config) -> Path:
     """Debian's kernel: ``zImage``, ``config``, ``release`` and, flat in ``modules/``, the modules.
 
-    ``modules.dep`` beside them lists each module with those it needs, nearest first.
+    Their names begin with a number and sort in loading order.
     """
     source = config.source("linux-armmp")
     inputs = {
         "source": source_hashes(config, [source.name]),
-        "modules": [INITRAMFS_MODULES, ROOTFS_MODULES],
+        "modules": MODULES,
         "recipe": code_of(*RECIPES),
     }
 
@@ -48,17 +47,9 @@ def kernel(console: Console, config: Config) -> Path:
                 _module_name(path): path
                 for path in sorted((tree / "lib" / "modules" / release).rglob("*.ko"))
             }
-            names = _closure(files, (*INITRAMFS_MODULES, *ROOTFS_MODULES))
             (prefix / "modules").mkdir()
-            for name in names:
-                shutil.copyfile(files[name], prefix / "modules" / f"{name}.ko")
-            (prefix / "modules.dep").write_text(
-                "".join(
-                    f"{name}.ko:" + "".join(f" {need}.ko" for need in needs[:-1][::-1]) + "\n"
-                    for name, needs in ((name, _closure(files, [name])) for name in names)
-                ),
-                encoding="ascii",
-            )
+            for number, name in enumerate(_closure(files, MODULES)):
+                shutil.copyfile(files[name], prefix / "modules" / f"{number:02d}-{name}.ko")
             shutil.rmtree(prefix / "work")
 
     return build_once("emulator-kernel", inputs, build, notify=console.info)
@@ -85,28 +76,3 @@ def _closure(files: Mapping[str, Path], names: Iterable[str]) -> list[str]:
     for name in names:
         visit(name)
     return order
-
-
-def load_order(kernel_prefix: Path, names: Iterable[str]) -> list[str]:
-    """Modules of a made kernel with all that they need, in loading order."""
-    needs: dict[str, list[str]] = {}
-    for line in (kernel_prefix / "modules.dep").read_text(encoding="ascii").splitlines():
-        name, _, rest = line.partition(":")
-        needs[name.removesuffix(".ko")] = [word.removesuffix(".ko") for word in rest.split()]
-    order: list[str] = []
-    for name in names:
-        order += [item for item in (*reversed(needs[name]), name) if item not in order]
-    return order
-
-
-def install_modules(kernel_prefix: Path, root: Path) -> None:
-    """Put the modules for S10emulator into ``root`` with the lists that modprobe reads."""
-    release = (kernel_prefix / "release").read_text(encoding="ascii").strip()
-    folder = root / "lib" / "modules" / release
-    folder.mkdir(parents=True)
-    names = load_order(kernel_prefix, ROOTFS_MODULES)
-    for name in names:
-        shutil.copyfile(kernel_prefix / "modules" / f"{name}.ko", folder / f"{name}.ko")
-    lines = (kernel_prefix / "modules.dep").read_text(encoding="ascii").splitlines(keepends=True)
-    kept = [line for line in lines if line.partition(".ko:")[0] in names]
-    (folder / "modules.dep").write_text("".join(kept), encoding="ascii")

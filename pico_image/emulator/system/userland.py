@@ -18,19 +18,16 @@ from pico_image.base.errors import UserError
 from pico_image.base.files import ROOT, sha256_file, sha256_tree
 from pico_image.compile.toolchain import Toolchain, source_hashes, unpack_patched
 from pico_image.config.configuration import Config
-from pico_image.emulator.system.kernel import (
-    INITRAMFS_MODULES,
-    RECIPES,
-    kernel,
-    load_order,
-)
+from pico_image.emulator.system.kernel import RECIPES, kernel
 
 BOARD_FOLDER = ROOT / "board" / "luckfox-pico" / "emulator"
 SOURCES = ("linux-armmp", "busybox", "e2fsprogs", "dropbear")
 CPU_FLAGS = "-Os -mcpu=cortex-a7 -mfpu=neon-vfpv4 -mfloat-abi=hard"
 #: Lets the linker leave out functions that nobody calls.
 SECTIONS = "-ffunction-sections -fdata-sections"
-INITRAMFS_APPLETS = ("sh", "mount", "umount", "insmod", "sleep", "switch_root", "poweroff")
+INITRAMFS_APPLETS = (
+    *("sh", "mount", "umount", "insmod", "sleep", "switch_root", "poweroff", "ifconfig"),
+)
 SERVER_PROGRAMS = ("dropbear", "dropbearkey")
 #: What differs from dropbear's defaults (src/default_options.h).
 SERVER_OPTIONS = {
@@ -253,7 +250,7 @@ def initramfs(console: Console, config: Config, toolchain: Toolchain) -> Path:
     def build(prefix: Path) -> None:
         with console.step("make the initramfs"):
             root = prefix / "root"
-            for name in ("bin", "dev", "proc", "root", "modules"):
+            for name in ("bin", "dev", "proc", "root"):
                 (root / name).mkdir(parents=True)
             shutil.copy(busybox_prefix / "busybox", root / "bin" / "busybox")
             for applet in INITRAMFS_APPLETS:
@@ -267,12 +264,7 @@ def initramfs(console: Console, config: Config, toolchain: Toolchain) -> Path:
                 what="compile blkdevparts",
             )
             shutil.copy(script, root / "init")
-            order = load_order(kernel_prefix, INITRAMFS_MODULES)
-            for number, name in enumerate(order):
-                shutil.copyfile(
-                    kernel_prefix / "modules" / f"{name}.ko",
-                    root / "modules" / f"{number:02d}-{name}.ko",
-                )
+            shutil.copytree(kernel_prefix / "modules", root / "modules")
             archive = _newc(console, root)
             # mtime 0 and no file name: the same bytes every time.
             (prefix / "initramfs.cpio.gz").write_bytes(gzip.compress(archive, 9, mtime=0))
