@@ -10,6 +10,7 @@ import json
 import lzma
 import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,9 +159,10 @@ def _versions(source: Source) -> dict[str, str]:
         ("idblock", "ddr", _MEMORY), ("idblock", "spl", _LOADER), ("uboot", "u-boot", _LOADER)
     ):  # fmt: skip
         loader = source.parts.get(name)
-        match = pattern.search(loader.read(0, 4 << 20)) if loader else None
-        if match:
-            versions[key] = match[0].decode("ascii", "replace").strip()
+        for data in _programs(loader) if loader else ():
+            if match := pattern.search(data):
+                versions[key] = match[0].decode("ascii", "replace").strip()
+                break
     boot = source.parts.get("boot")
     if container := fit.read(boot) if boot else None:
         for name in ("kernel", "linux", "kernel-1"):
@@ -182,6 +184,16 @@ def _versions(source: Source) -> dict[str, str]:
             if match := _MODULE.search(_file(part, "/usr/ko/rknpu.ko")):
                 versions["rknpu.ko for kernel"] = match[1].decode("ascii", "replace")
     return versions
+
+
+def _programs(loader: Slice) -> Iterator[bytes]:
+    """A loader's bytes, and the unpacked programs of its FIT: the SDK packs U-Boot with LZMA."""
+    yield loader.read(0, 4 << 20)
+    container = fit.read(loader)
+    for image in container.images.values() if container else ():
+        unpack = {"lzma": _unxz, "gzip": _gunzip}.get(image.node.text("compression"))
+        if unpack is not None and image.data:
+            yield unpack(image.data)
 
 
 def _file(part: Slice, path: str) -> bytes:

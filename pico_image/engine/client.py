@@ -192,7 +192,8 @@ class Engine:
             f"the engine at {self.address} runs on {self.architecture}; {what} has programs for "
             "x86-64 only, and under emulation make's job server was seen to hang",
             hint="use an engine on an x86-64 machine (`docker context create ...`, then "
-            "--context), or pass --allow-emulation and expect hours",
+            "--context), or pass --allow-emulation and expect hours; docs/building.md says what a "
+            "native build would take",
         )
 
     @property

@@ -62,7 +62,8 @@ def _engine(engine: Engine, config: Config | None) -> list[Finding]:
             "engine's architecture",
             engine.platform is None,
             engine.architecture,
-            "use an engine on an x86-64 machine (docker context), or --allow-emulation",
+            "use an engine on an x86-64 machine (docker context), or --allow-emulation; "
+            "docs/building.md says what a native build would take",
         ),
         _memory(engine),
     ]

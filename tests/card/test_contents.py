@@ -39,6 +39,7 @@ STOCK = (
 )
 DDR = "DDR V1.10 ec2fae0c96 some.name 22/11/15-10:58:09"
 SPL = "U-Boot SPL 2017.09-gf721bd0412-220330 #zzz (Mar 31 2022 - 09:34:07)"
+UBOOT = "U-Boot 2017.09 (Nov 28 2026 - 21:52:29 +0000)"
 Sample = tuple[dict[str, Path], PartitionTable, Path]
 
 
@@ -47,6 +48,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
     folder = tmp_path_factory.mktemp("inspect")
     parts, table = card_images.make_parts(folder / "parts")
     make_fit(parts["boot"])
+    make_uboot(parts["uboot"])
     # Both lines as Rockchip's programs of 2022 have them.
     lines = f"\0{DDR}\n\0", f"\0\n{SPL}\n\0%s unsupport rate\n\0"
     head = b"RKNS" + os.urandom(500) + lines[0].encode() + os.urandom(500) + lines[1].encode()
@@ -77,6 +79,26 @@ def make_fit(path: Path, external: bool = False) -> None:
         encoding="utf-8",
     )
     command = [tool, "-f", "image.its", *(["-E"] if external else []), str(path.resolve())]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+def make_uboot(path: Path) -> None:
+    """A FIT with U-Boot packed as the SDK's make.sh packs it: its version is in no plain byte."""
+    tool = card_images.tool("mkimage", "u-boot-tools")
+    folder = path.with_suffix(".fit")
+    folder.mkdir(exist_ok=True)
+    program = os.urandom(3000) + f"\0{UBOOT}\n\0".encode() + os.urandom(3000)
+    (folder / "u-boot").write_bytes(lzma.compress(program, lzma.FORMAT_ALONE))
+    (folder / "uboot.its").write_text(
+        """/dts-v1/; / { description = "FIT Image with U-Boot"; #address-cells = <1>;
+        images { uboot { description = "U-Boot"; data = /incbin/("u-boot"); type = "standalone";
+                         arch = "arm"; os = "U-Boot"; compression = "lzma"; load = <0x200000>;
+                         hash { algo = "sha256"; }; }; };
+        configurations { default = "conf"; conf { loadables = "uboot"; }; }; };
+        """,
+        encoding="utf-8",
+    )
+    command = [tool, "-f", "uboot.its", "-E", str(path.resolve())]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
@@ -114,6 +136,7 @@ def test_our_image_is_read_back(sample: Sample) -> None:
     assert report["versions"] == {
         "ddr": DDR,
         "spl": SPL,
+        "u-boot": UBOOT,
         "kernel": "5.10.160",
         "image variant": "test",
         "image version": "0.1",

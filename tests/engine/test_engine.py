@@ -90,6 +90,7 @@ def test_engine_of_another_architecture(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="runs on aarch64") as caught:
             engine.require_amd64(what="the toolchain")
         assert "--allow-emulation" in str(caught.value)
+        assert "native build" in str(caught.value)
         engine.require_amd64(what="the toolchain", allow_emulation=True)
         assert engine.platform == "linux/amd64"
 
