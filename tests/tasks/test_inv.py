@@ -154,7 +154,7 @@ def python_alone(tree: Path, bare: Path) -> Path:
         (("flash", "--image", "sdcard.img", "--device", "nowhere"), 2),
         (("verify", "sdcard.img"), 0),
         (("bench", "--host", "127.0.0.1", "--port", "9"), 2),
-        (("build-image", "--offline"), 2),
+        (("fetch", "--offline"), 2),
         (("deploy", "--host", "127.0.0.1", "--undo"), 2),
     ],
 )
@@ -193,12 +193,13 @@ def test_python_alone_is_enough(
 @pytest.mark.parametrize(
     ("words", "lists"),
     [
-        (("try",), {"compile", "emulator"}),
-        (("build-image",), set()),
-        (("build-image", "--variant", "emulator"), {"compile"}),
-        (("build-image", "--variant=emulator"), {"compile"}),
-        (("build-all",), set()),
-        (("build-all", "--variants", "luckfox-pico,emulator"), {"compile"}),
+        (("try",), {"compile", "image", "emulator"}),
+        (("build-image",), {"image"}),
+        (("build-image", "--variant", "emulator"), {"compile", "image"}),
+        (("build-image", "--variant=emulator"), {"compile", "image"}),
+        (("build-all",), {"image"}),
+        (("build-all", "--variants", "luckfox-pico,emulator"), {"compile", "image"}),
+        (("legal-info",), set()),
         (("legal-info", "--variant", "emulator"), {"compile"}),
         (("convert-models",), set()),
         (("deploy", "--host", "pico.local", "--model", "x"), set()),
@@ -206,7 +207,7 @@ def test_python_alone_is_enough(
         (("emulate",), {"emulator"}),
         (("bench",), {"emulator"}),
         (("bench", "--host=pico.local"), set()),
-        (("-e", "test"), {"compile", "emulator", "test"}),
+        (("-e", "test"), {"compile", "image", "emulator", "test"}),
         (("lint",), set()),
     ],
 )
@@ -214,7 +215,7 @@ def test_a_task_asks_for_what_it_needs(
     tree: Path, bare: Path, words: tuple[str, ...], lists: set[str]
 ) -> None:
     """Each list names one program that is nowhere; .venv is made by a fake that fails."""
-    for name in ("compile", "emulator", "test"):
+    for name in ("compile", "image", "emulator", "test"):
         (tree / f"requirements/system-{name}.txt").write_text(f"absent-{name} package-{name}\n")
     fake(bare, "python3", 'case "$*" in *--clear*) exit 1 ;; esac')
     done = run(tree, bare, *words)
@@ -249,7 +250,7 @@ def test_version_names_the_commit(tree: Path, bare: Path) -> None:
     assert re.fullmatch(pattern.format("[0-9a-f]{12}, modified"), changed)
 
 
-@pytest.mark.parametrize("name", ["compile", "emulator", "test"])
+@pytest.mark.parametrize("name", ["compile", "image", "emulator", "test"])
 def test_every_package_list_line_is_a_pair(name: str) -> None:
     path = ROOT / f"requirements/system-{name}.txt"
     title, *lines = path.read_text(encoding="ascii").splitlines()
