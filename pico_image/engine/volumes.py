@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import os
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -51,6 +52,11 @@ class Entry:
         else:
             digest = sha256_file(self.content)
         return f"{digest}{' x' if self.executable else ''}"
+
+
+def json_entry(data: object) -> Entry:
+    """The bytes of ``data`` as JSON, the same for the same data."""
+    return Entry(json.dumps(data, sort_keys=True).encode())
 
 
 #: Relative path inside the container -> its file.
@@ -255,7 +261,10 @@ def _file(member: tarfile.TarInfo, entry: Entry) -> Iterator[bytes]:
         source: IO[bytes] = io.BytesIO(entry.content)
         member.size = len(entry.content)
     else:
-        source = entry.content.open("rb")
+        try:
+            source = entry.content.open("rb")
+        except OSError as error:
+            raise UserError(f"could not read {entry.content}: {error.strerror}") from error
         status = os.fstat(source.fileno())
         member.size, member.mtime = status.st_size, int(status.st_mtime)
     with source:
