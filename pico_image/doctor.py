@@ -20,8 +20,6 @@ from pico_image.config.configuration import Config, load
 
 #: The emulator image with its compiled libraries and model environments, measured: 3.1 GB.
 EMULATOR_BYTES = 5 * 10**9
-#: The Luckfox SDK's tree, its Buildroot and its output (a public builder asks for the same).
-SDK_BYTES = 15 * 10**9
 
 
 def examine(*, context: str | None = None, online: bool = True) -> list[Finding]:

@@ -56,6 +56,7 @@ def findings(
 
 def _engine(engine: Engine, config: Config | None) -> list[Finding]:
     kind = "Podman" if engine.podman else "version"
+    memory = f"{engine.memory_bytes / 1e9:.1f} GB for {engine.cpus} processors"
     found = [
         Finding("container engine", True, f"{kind} {engine.version} at {engine.address}"),
         Finding(
@@ -65,7 +66,12 @@ def _engine(engine: Engine, config: Config | None) -> list[Finding]:
             "use an engine on an x86-64 machine (docker context), or --allow-emulation; "
             "docs/building.md says what a native build would take",
         ),
-        _memory(engine),
+        Finding(
+            "engine's memory",
+            engine.memory_bytes >= MEMORY_BYTES,
+            memory,
+            "build with --jobs 1, or give the engine 4 GB (Docker Desktop: Settings, Resources)",
+        ),
     ]
     try:
         found += _volume(engine)
@@ -75,15 +81,6 @@ def _engine(engine: Engine, config: Config | None) -> list[Finding]:
         remedy = f"see that `{engine.program} info` answers"
         found.append(Finding("engine's volumes", False, detail, remedy))
     return found
-
-
-def _memory(engine: Engine) -> Finding:
-    return Finding(
-        "engine's memory",
-        engine.memory_bytes >= MEMORY_BYTES,
-        f"{engine.memory_bytes / 1e9:.1f} GB for {engine.cpus} processors",
-        "build with --jobs 1, or give the engine 4 GB (Docker Desktop: Settings, Resources)",
-    )
 
 
 def _volume(engine: Engine) -> list[Finding]:
@@ -110,21 +107,15 @@ def _volume(engine: Engine) -> list[Finding]:
         with contextlib.suppress(docker.errors.APIError, requests.RequestException):
             engine.client.volumes.get(name).remove()
     free, files, path = lines[-3:]
+    detail = "case matters" if files == "two" else "xt_DSCP.c and xt_dscp.c are one file there"
+    remedy = (
+        "keep the engine's data on a Linux file system: files of the kernel differ in case only"
+    )
+    spaces = "Buildroot refuses spaces in PATH (issue 312): mend the image's ENV PATH"
     return [
         _disk(int(free) * 1024),
-        Finding(
-            "file names in volumes",
-            files == "two",
-            "case matters" if files == "two" else "xt_DSCP.c and xt_dscp.c are one file there",
-            "keep the engine's data on a Linux file system; the kernel has files that differ in "
-            "case only",
-        ),
-        Finding(
-            "PATH in the container",
-            path == "clean",
-            path,
-            "Buildroot refuses spaces in PATH (issue 312): mend the image's ENV PATH",
-        ),
+        Finding("file names in volumes", files == "two", detail, remedy),
+        Finding("PATH in the container", path == "clean", path, spaces),
     ]
 
 
@@ -155,20 +146,13 @@ def _other_pins(engine: Engine, config: Config) -> list[Finding]:
 
 
 def _wsl() -> list[Finding]:
-    if "microsoft" not in platform.release().lower():
+    release, here = platform.release().lower(), str(Path.cwd())
+    if "microsoft" not in release:
         return []
-    on_windows = str(Path.cwd()).startswith("/mnt/")
-    first = "microsoft-standard" not in platform.release().lower()
+    remedy = "move it from /mnt/... into WSL's own file system: modes and links get lost there"
     return [
-        Finding(
-            "WSL", not first, "version 1" if first else "version 2", "wsl --set-version NAME 2"
-        ),
-        Finding(
-            "project's folder",
-            not on_windows,
-            str(Path.cwd()),
-            "move it from /mnt/... into WSL's own file system: modes and links get lost there",
-        ),
+        Finding("WSL", "microsoft-standard" in release, release, "wsl --set-version NAME 2"),
+        Finding("project's folder", not here.startswith("/mnt/"), here, remedy),
     ]
 
 
@@ -203,9 +187,10 @@ def _repository(config: Config) -> list[Finding]:
     source = config.sources.get("luckfox-sdk")
     if source is None or source.repository is None:
         return []
+    name = "SDK's repository"
     remedy = "check network and proxy; --sdk-url names a mirror, --sdk-path a checkout of yours"
     if shutil.which("git") is None:
-        return [Finding("SDK's repository", False, "git is not installed", "apt-get install git")]
+        return [Finding(name, False, "git is not installed", "apt-get install git")]
     try:
         answer = subprocess.run(
             ["git", "ls-remote", source.repository, "HEAD"],
@@ -216,20 +201,15 @@ def _repository(config: Config) -> list[Finding]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        detail = f"{source.repository} did not answer within {NETWORK_SECONDS} s"
-        return [Finding("SDK's repository", False, detail, remedy)]
+        return [Finding(name, False, f"{source.repository} did not answer", remedy)]
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines() or ["no reason given"]
-        return [Finding("SDK's repository", False, f"{source.repository}: {lines[-1]}", remedy)]
-    newest = answer.stdout.split()[0] if answer.stdout.split() else ""
+        return [Finding(name, False, f"{source.repository}: {lines[-1]}", remedy)]
+    newest = answer.stdout[:40]
     current = newest == source.commit
+    detail = "the newest commit" if current else f"the SDK has moved on to {newest[:12]}"
+    remedy = "nothing needs to be done; to move, change luckfox-sdk in configs/sources.yml"
     return [
-        Finding("SDK's repository", True, source.repository),
-        Finding(
-            "SDK's pin",
-            current,
-            "the newest commit" if current else f"the SDK has moved on to {newest[:12]}",
-            "nothing needs to be done; to move, change luckfox-sdk in configs/sources.yml, then "
-            "build and test again",
-        ),
+        Finding(name, True, source.repository),
+        Finding("SDK's pin", current, detail, remedy),
     ]
