@@ -229,6 +229,9 @@ def _origins(document: Document, root: Path) -> dict[str, Origin]:
         if isinstance(value, dict):
             for inner in value:
                 origins[f"{key}.{inner}"] = Origin(file, document.line((key, inner)))
+        elif isinstance(value, list):
+            for number in range(len(value)):
+                origins[f"{key}.{number}"] = Origin(file, document.line((key, number)))
     return origins
 
 

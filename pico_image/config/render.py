@@ -81,6 +81,8 @@ def symbols(config: Config, variant_name: str) -> dict[str, Symbol]:
         name, value = parse_line(line) or _not_a_symbol(template, line)
         if name in packages:
             origin = origins.get("packages", Origin(template.as_posix(), None))
+        elif name == "BR2_ROOTFS_POST_SCRIPT_ARGS":
+            origin = origins["allowed"]
         else:
             origin = Origin(template.as_posix(), lines.get(name))
         requested[name] = Symbol(name, value, origin)

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -31,6 +33,16 @@ def _symbol_value(value: object) -> object:
 
 
 SymbolValue = Annotated[str, BeforeValidator(_symbol_value)]
+
+
+def _plain_words(line: str) -> str:
+    """Buildroot's makefiles and a shell pass these lines on to post-build.sh, between quotes."""
+    if not re.fullmatch(r"[\w./*:@+ -]+", line, re.ASCII):
+        raise ValueError("letters, digits, spaces and . / * : @ + - _ alone")
+    return " ".join(line.split())
+
+
+AllowedLine = Annotated[str, AfterValidator(_plain_words)]
 
 
 class Strict(BaseModel):
@@ -114,6 +126,11 @@ class Variant(Strict):
     partitions: str | None = None
     extra_symbols: dict[str, SymbolValue] = Field(
         default_factory=dict, description="Buildroot symbols and their values"
+    )
+    allowed: list[AllowedLine] = Field(
+        default_factory=list,
+        description="what its root file system may have besides what every image may: lines in the"
+        " syntax of board/luckfox-pico/allowed.txt",
     )
 
 

@@ -89,6 +89,8 @@ class Target:
             "VARIANT": self.name,
             "VERSION": revision.commit[:12],
         }
+        if self.variant.allowed:  # inspect-image has the image alone
+            values["ALLOWED"] = f'"{"; ".join(self.variant.allowed)}"'
         return "".join(f"{key}={value}\n" for key, value in values.items())
 
     def error(self, key: str, message: str, hint: str | None = None) -> ConfigError:

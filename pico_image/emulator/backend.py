@@ -37,7 +37,7 @@ FILES = {
     "dropbear": ("/usr/sbin/dropbear", "/usr/sbin/dropbearkey"),
 }
 #: Ours, not compiled: init scripts and settings, and the keys that the user handed in.
-OWN_FILES = ("/etc/*", "/usr/bin/adbd", "/usr/sbin/mac-address", f"/{KEYS}")
+OWN_FILES = ("/etc/*", "/usr/sbin/mac-address", f"/{KEYS}")
 #: Where each source has its licence text in its archive.
 LICENCE_TEXTS = {
     "linux-armmp": "./usr/share/doc/linux-image-*/copyright",

@@ -15,6 +15,7 @@ from pico_image.base import project
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import locked, output_dir
+from pico_image.card import allowed
 from pico_image.card.image_file import BUILD_INFO
 from pico_image.card.parts import Contents, Licences, Parts
 from pico_image.config import capacity
@@ -94,6 +95,7 @@ def build_image(
     """
     login = login or Login()
     capacity.check_packages(target)
+    allowed.check(target)
     project.source_date_epoch(target.config.root)  # raises for a value that is no number
     _forms(target, forms)
     if target.emulated and login.password_file is not None:
@@ -205,6 +207,7 @@ def fetch(console: Console, target: Target, options: Options | None = None) -> N
         console.logging_to(output_dir() / target.name / "logs", "fetch"),
         backend_of(console, target, options) as backend,
     ):
+        allowed.check(target)
         backend.check(target)
         backend.fetch(target, Contents(convert.convert_all(console, target.config, target.models)))
 

@@ -55,21 +55,6 @@ def test_what_a_build_hands_in_opens_with_nothing_known(tmp_path: Path) -> None:
     assert made.new_password and known_ways_in(made.inputs) == []
 
 
-@pytest.mark.parametrize("name", ["etc/init.d/S50telnet", "usr/sbin/telnetd"])
-def test_the_hook_refuses_telnet(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    path.parent.mkdir(parents=True)
-    path.symlink_to("../../bin/busybox")  # dangles, as in Buildroot's target folder
-    done = subprocess.run(
-        ["sh", str(BOARD / "post-build.sh"), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert f"/{name} is in the root file system" in done.stderr and "CONFIG_TELNETD" in done.stderr
-
-
 @pytest.mark.parametrize("given", ["key", "password", "nothing"])
 def test_the_hook_leaves_no_account_open(tmp_path: Path, given: str) -> None:
     """Even where Buildroot left root without a password, as it does by default."""

@@ -229,10 +229,3 @@ def test_what_the_kernel_cannot_do_is_said_in_one_line(board: Board) -> None:
 def test_a_bad_verb_is_refused(board: Board) -> None:
     done = board.run("dance")
     assert done.returncode == 2 and "usage:" in done.stderr
-
-
-def test_adbd_itself_is_replaced_by_a_message() -> None:
-    done = subprocess.run(
-        [str(OVERLAY / "usr/bin/adbd")], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1 and done.stderr == "adbd: not in this image; use ssh\n"
