@@ -12,13 +12,14 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import scratch_folder, sha256_tree
-from pico_image.card import filesystem, fit
+from pico_image.card import allowed, filesystem, fit
 from pico_image.card.blocks import Slice
 from pico_image.card.filesystem import read_superblock
 from pico_image.card.image_file import Source, build_info_path, open_source
@@ -65,7 +66,24 @@ def inspect_image(path: Path, *, layout: str | None = None, files: bool = False)
         "versions": _versions(source),
         "build_info": info,
         "problems": problems,
+        "not_allowed": _not_allowed(source),
     }
+
+
+def _not_allowed(source: Source) -> list[str] | None:
+    """What the root file system should not have; None when it is not one of ours, or unreadable."""
+    root = source.parts.get("rootfs")
+    if root is None or read_superblock(root) is None:
+        return None
+    release = _settings(root, "/etc/pico-image-release")
+    if not release:
+        return None
+    try:
+        more = [allowed.permission(line) for line in release.get("ALLOWED", "").split("; ") if line]
+        rules = allowed.rules_of(emulated=release.get("BACKEND") == "emulator", more=more)
+        return allowed.problems(filesystem.list_files(root), rules, partial(_file, root))
+    except (UserError, ValueError) as error:
+        return [f"it could not be compared: {error}"]
 
 
 def _inspect_part(source: Source, part: Part, files: bool) -> dict[str, Any]:
@@ -181,8 +199,10 @@ def _versions(source: Source) -> dict[str, str]:
         if part and read_superblock(part):
             if match := _RUNTIME.search(_file(part, "/usr/lib/librknnmrt.so")):
                 versions.setdefault("librknnmrt", match[1].decode("utf-8", "replace").strip())
-            if match := _MODULE.search(_file(part, "/usr/ko/rknpu.ko")):
-                versions["rknpu.ko for kernel"] = match[1].decode("ascii", "replace")
+            # The vendor's is /usr/ko/rknpu.ko in oem, ours /lib/modules/RELEASE/rknpu.ko.
+            for path in (each.path for each in _listing(part)):
+                if path.endswith("/rknpu.ko") and (match := _MODULE.search(_file(part, path))):
+                    versions.setdefault("rknpu.ko for kernel", match[1].decode("ascii", "replace"))
     return versions
 
 
@@ -194,6 +214,14 @@ def _programs(loader: Slice) -> Iterator[bytes]:
         unpack = {"lzma": _unxz, "gzip": _gunzip}.get(image.node.text("compression"))
         if unpack is not None and image.data:
             yield unpack(image.data)
+
+
+def _listing(part: Slice) -> list[filesystem.Entry]:
+    """Every file; none where there is no debugfs to list them, or the file system is damaged."""
+    try:
+        return filesystem.list_files(part)
+    except UserError:
+        return []
 
 
 def _file(part: Slice, path: str) -> bytes:
@@ -383,6 +411,7 @@ def describe(report: dict[str, Any]) -> str:
             + (" with local changes" if project.get("dirty") else "")
         )
     lines += [f"problem: {text}" for text in report["problems"]]
+    lines += [f"not allowed: {text}" for text in report["not_allowed"] or ()]
     return "\n".join(lines)
 
 

@@ -46,7 +46,7 @@ def inspect_image(
     json: bool = False,
 ) -> None:
     """Read an image back: partitions, environment, file systems, versions."""
-    from pico_image.card import contents
+    from pico_image.card import allowed, contents
     from pico_image.card import repack as repacking
 
     if diff:
@@ -68,6 +68,7 @@ def inspect_image(
             f"{image} is damaged or incomplete: {'; '.join(report['problems'])}",
             hint="fetch or build it again; a card: write it again (invoke flash)",
         )
+    allowed.refuse(report["not_allowed"] or (), f"the root file system in {image}")
 
 
 @task(

@@ -389,6 +389,61 @@ def test_a_difference_is_named_down_to_the_file(sample: Sample, tmp_path: Path) 
     assert "removed /etc/hostname" in describe_diff(report)
 
 
+def rootfs_with(sample: Sample, folder: Path, script: str) -> dict[str, Any]:
+    """The report on a copy of the sample's parts after ``script``, commands of debugfs."""
+    copy_parts(sample, folder)
+    (folder / "file").write_text("#!/bin/sh\n", encoding="utf-8")
+    subprocess.run(
+        [card_images.tool("debugfs", "e2fsprogs"), "-w", "-f", "-", folder / "rootfs.img"],
+        input=script.format(file=folder / "file"), text=True, check=True, capture_output=True,
+    )  # fmt: skip
+    return inspect_image(folder)
+
+
+def test_what_an_image_may_not_have_is_told(sample: Sample, tmp_path: Path) -> None:
+    assert inspect_image(sample[2])["not_allowed"] == []
+    script = "mkdir /etc/init.d\nwrite {file} /etc/init.d/S60mine\nsif /etc/hostname uid 1005\n"
+    script += "symlink /usr/bin/telnetd /bin/busybox\nsif /usr/bin/npu-bench mode 0104755\n"
+    report = rootfs_with(sample, tmp_path / "parts", script)
+    text = describe(report)
+    for expected in (
+        "/etc/init.d/S60mine: an init script that is not allowed",
+        "/usr/bin/telnetd: telnetd may not be in an image",
+        "/etc/hostname belong to 1005:0",
+        "/usr/bin/npu-bench runs with the rights of 0:0 (mode 4755), allowed is none",
+    ):
+        assert f"not allowed: {expected}" in text
+    assert report["problems"] == [] and len(report["not_allowed"]) == 4
+
+
+def test_what_its_variant_allowed_is_in_the_image(sample: Sample, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    release.write_text('BACKEND=luckfox-sdk\nALLOWED="init S60mine; service mined tcp/9 any"\n')
+    script = (
+        "mkdir /etc/init.d\nwrite {file} /etc/init.d/S60mine\nwrite {file} /etc/init.d/S50dropbear"
+    )
+    script += f"\nrm /etc/pico-image-release\nwrite {release} /etc/pico-image-release\n"
+    report = rootfs_with(sample, tmp_path / "parts", script)
+    assert report["not_allowed"] == ["/etc/init.d/S50dropbear: an init script that is not allowed"]
+    assert report["versions"]["image allowed"] == "init S60mine; service mined tcp/9 any"
+
+
+def test_an_image_of_somebody_else_is_not_compared(sample: Sample, tmp_path: Path) -> None:
+    script = "rm /etc/pico-image-release\nmkdir /etc/init.d\nwrite {file} /etc/init.d/S50telnet\n"
+    assert rootfs_with(sample, tmp_path / "parts", script)["not_allowed"] is None
+
+
+def test_the_module_of_the_root_file_system_tells_its_kernel(
+    sample: Sample, tmp_path: Path
+) -> None:
+    module = tmp_path / "rknpu.ko"
+    module.write_bytes(b"\0vermagic=5.10.160 mod_unload\0")
+    script = "mkdir /lib\nmkdir /lib/modules\nmkdir /lib/modules/5.10.160\n"
+    script += f"write {module} /lib/modules/5.10.160/rknpu.ko\n"
+    report = rootfs_with(sample, tmp_path / "parts", script)
+    assert report["versions"]["rknpu.ko for kernel"] == "5.10.160"
+
+
 def test_names_with_blanks_are_listed(tmp_path: Path) -> None:
     image = card_images.ext4(tmp_path / "x.img", 2 << 20, {"a folder/a file": b"12345"})
     sizes = {entry.path: entry.size for entry in list_files(Slice(image))}

@@ -56,6 +56,13 @@ def ext4(path: Path, size: int, files: dict[str, bytes], label: str = "") -> Pat
         path,
     ]
     subprocess.run(command, check=True, capture_output=True)
+    # Everything is root's, as in an image, whoever runs the tests.
+    names = [f'"/{each.relative_to(tree)}"' for each in tree.rglob("*")]
+    script = "".join(f"sif {name} uid 0\nsif {name} gid 0\n" for name in names)
+    subprocess.run(
+        [tool("debugfs", "e2fsprogs"), "-w", "-f", "-", path],
+        input=script, text=True, check=True, capture_output=True,
+    )  # fmt: skip
     shutil.rmtree(tree)
     return path
 

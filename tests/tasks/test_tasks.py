@@ -180,6 +180,23 @@ def test_a_truncated_image_is_shown_and_ends_with_2(tmp_path: Path) -> None:
     assert "sdcard.img is damaged or incomplete: rootfs: cut short" in done.stderr
 
 
+def test_an_image_with_what_it_may_not_have_ends_with_2(tmp_path: Path) -> None:
+    parts, table = card_images.make_parts(tmp_path / "parts")
+    (tmp_path / "adbd").write_text("a program\n")
+    subprocess.run(
+        [card_images.tool("debugfs", "e2fsprogs"), "-w", "-R", "write adbd /usr/bin/adbd",
+         parts["rootfs"]],
+        cwd=tmp_path, check=True, capture_output=True,
+    )  # fmt: skip
+    image = tmp_path / "sdcard.img"
+    compose(Console(stream=io.StringIO()), parts, table, image)
+    done = invoke("inspect-image", str(image), "--json")
+    assert done.returncode == 2
+    (problem,) = json.loads(done.stdout)["not_allowed"]
+    assert problem.startswith("/usr/bin/adbd: adbd may not be in an image (a root shell without")
+    assert problem in done.stderr and "What may be in an image" in done.stderr
+
+
 def test_bench_without_an_image_says_how_to_build_one(tmp_path: Path) -> None:
     done = invoke("bench", PICO_OUTPUT_DIR=str(tmp_path))
     assert done.returncode == 2
