@@ -6,6 +6,7 @@ import gzip
 import json
 import lzma
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -100,6 +101,27 @@ def make_uboot(path: Path) -> None:
     )
     command = [tool, "-f", "uboot.its", "-E", str(path.resolve())]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.external
+def test_rockchips_own_loader_is_read(tmp_path: Path) -> None:
+    """With a fork of the SDK: the idblock that its own program makes of its own files."""
+    fork = os.environ.get("SDK_FORK_DIR")
+    if not fork:
+        pytest.skip("SDK_FORK_DIR names no fork of the vendor's SDK")
+    rkbin = tmp_path / "rkbin"
+    for name in ("RKBOOT", "bin/rv11", "tools"):
+        shutil.copytree(Path(fork) / "sysdrv/source/uboot/rkbin" / name, rkbin / name)
+    command = ["tools/boot_merger", "RKBOOT/RV1106MINIALL.ini"]
+    subprocess.run(command, cwd=rkbin, check=True, capture_output=True)
+    (loader,) = rkbin.glob("*_idblock_*.img")
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    shutil.copy(loader, parts / "idblock.img")
+    (parts / "env.img").write_bytes(env_image({"blkdevparts": STOCK}))
+    versions = inspect_image(parts)["versions"]
+    assert re.fullmatch(r"DDR V1\.\d\d .* \d\d/\d\d/\d\d-\d\d:\d\d:\d\d", versions["ddr"])
+    assert re.fullmatch(r"U-Boot SPL 2017\.09.* - \d\d:\d\d:\d\d\)", versions["spl"])
 
 
 @pytest.mark.parametrize("packed", ["plain", "gzip", "xz"])
