@@ -6,8 +6,9 @@ folder where the file has a plain name: debugfs splits its commands at spaces, a
 a ``?`` in a file name for the start of its options.
 
 ``mke2fs -d`` copies owners and times of the files, so the build of an ordinary user would put
-uid 1000 on the board, as the vendor's SDK does. debugfs therefore sets owners and times
-afterwards, inode by inode.
+uid 1000 on the board, as the vendor's SDK does. debugfs therefore sets owners, modes and times
+afterwards and makes the device nodes, which only root may make in a folder. It is told numbers of
+inodes, not names: a line break in a name would end its command.
 """
 
 from __future__ import annotations
@@ -35,14 +36,20 @@ FEATURES = (
     "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,flex_bg,sparse_super,"
     "large_file,dir_nlink,extra_isize,metadata_csum"
 )
-#: What mke2fs chooses below 512 MiB. With blocks of 4 KiB the smallest journal, 1024 blocks, would
-#: take 4 of the 12 MiB of a rootfs, and a file system below 128 MiB, which is one group, would have
-#: no second superblock for repairs.
-BLOCK = 1024
+#: Slots up to this size get blocks of 1 KiB: with 4 KiB the smallest journal, 1024 blocks, would
+#: take 4 of the 12 MiB of the emulator's rootfs, and a file system below 128 MiB, which is one
+#: group, would have no second superblock for repairs.
+_SMALL = 512 << 20
+#: Two groups of 8 MiB, so that there is a second superblock before the board grows them, too.
+_LEAST = 16 << 20
 JOURNAL_BLOCKS = 1024
+#: What a file system with blocks of 4 KiB can grow to while it is mounted: the limit of SDXC cards.
+#: mke2fs reserves for 1024 times the size, 12 GiB for a rootfs of 12 MiB.
+_LARGEST_CARD = 2 << 40
 INODE = 256
-#: One inode per 64 KiB: the boards hold few and large files.
-_INODES_PER_BYTE = 1 / 65536
+#: The boards hold few and large files.
+_BYTES_PER_INODE = 65536
+_ROOT = 2
 _TIMES = ("atime", "mtime", "ctime", "crtime")
 _NAMESPACE = uuid.UUID("6f1d3c1e-0d39-5a43-9a1c-3f0f7f0a51c0")
 
@@ -83,13 +90,15 @@ class Superblock:
 
 @dataclass(frozen=True)
 class Entry:
-    """One name in a file system; ``size`` in bytes."""
+    """One name in a file system; ``size`` in bytes, 0 of what is neither file nor symbolic link."""
 
     path: str
     mode: int
-    uid: int
-    gid: int
-    size: int
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    #: Major and minor number of a device; not known of one that was read from an image.
+    device: tuple[int, int] = field(default=(0, 0), compare=False)
 
     @property
     def is_folder(self) -> bool:
@@ -101,17 +110,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class Volume:
-    """A file system to make.
-
-    ``slot_size`` is the size of its partition in bytes. With ``shrink`` the image is as large as
-    its content needs; the board grows it to its slot. ``modes`` maps paths ("/etc/shadow") to
-    permissions that are not the usual.
-    """
+    """A file system to make; ``slot_size`` is the size of its partition in bytes."""
 
     label: str
     slot_size: int
-    shrink: bool = False
-    modes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def block(self) -> int:
+        """Bytes of a block, by the size to which the file system will grow.
+
+        With 1 KiB a group is 8 MiB: 6 GiB have 768 groups, for each of which the kernel keeps
+        some 1 KiB in memory, and 256 blocks of group descriptors, all that can be reserved, end
+        at 64 GiB.
+        """
+        return 1024 if self.slot_size <= _SMALL else 4096
 
 
 def read_superblock(image: Slice) -> Superblock | None:
@@ -189,33 +201,37 @@ def _free_in(report: str) -> list[Span]:
 
 def list_files(image: Slice) -> list[Entry]:
     """Every file and folder, sorted by path. Raises UserError when it cannot be read."""
-    entries: list[Entry] = []
-    level = [""]
+    return sorted((entry for _, entry in _inodes(image)), key=lambda entry: entry.path)
+
+
+def _inodes(image: Slice) -> Iterator[tuple[int, Entry]]:
+    """Inode and entry of every name."""
+    level = {_ROOT: ""}
     seen: set[int] = set()
     while level:
         # One debugfs for each depth of the tree, not one for each folder.
         with _linked(image) as scratch:
-            answer = _debugfs(image, scratch, [f"ls -p {_quoted(path or '/')}" for path in level])
-        deeper: list[str] = []
-        for folder, block in zip(level, answer.split("debugfs: ls -p ")[1:], strict=False):
+            answer = _debugfs(image, scratch, [f"ls -p <{inode}>" for inode in level])
+        blocks = re.split(r"^debugfs: ls -p <(\d+)>\n", answer, flags=re.MULTILINE)[1:]
+        if blocks[::2] != [str(inode) for inode in level]:
+            raise UserError(f"cannot list the files in {image}: one has the name of a command")
+        deeper: dict[int, str] = {}
+        for folder, block in zip(level.values(), blocks[1::2], strict=True):
             for inode, entry in _rows(folder, block):
-                entries.append(entry)
+                yield inode, entry
                 if entry.is_folder and inode not in seen:  # a damaged tree may have circles
                     seen.add(inode)
-                    deeper.append(entry.path)
+                    deeper[inode] = entry.path
         level = deeper
-    return sorted(entries, key=lambda entry: entry.path)
 
 
 def _rows(folder: str, block: str) -> Iterator[tuple[int, Entry]]:
     """Inode and entry of each row /INODE/MODE/UID/GID/NAME/SIZE/; deleted names have inode 0."""
-    for line in block.splitlines()[1:]:
-        words = line.split("/")
-        if len(words) < 8 or not words[1].isdigit() or words[1] == "0" or words[5] in (".", ".."):
-            continue
-        size = int(words[6]) if words[6].isdigit() else 0
-        path = f"{folder}/{words[5]}"
-        yield int(words[1]), Entry(path, int(words[2], 8), int(words[3]), int(words[4]), size)
+    for row in re.finditer(r"^/(\d+)/(\d+)/(\d+)/(\d+)/([^/]+)/(\d*)/$", block, re.MULTILINE):
+        inode, mode, uid, gid, name, size = row.groups()
+        if inode != "0" and name not in (".", ".."):
+            mode, length = int(mode, 8), int(size or 0)
+            yield int(inode), Entry(f"{folder}/{name}", mode, int(uid), int(gid), length)
 
 
 def read_file(image: Slice, path: str) -> bytes:
@@ -244,7 +260,7 @@ def extract(image: Slice, folder: Path) -> None:
 
 def _quoted(path: str) -> str:
     """A path as one word of a debugfs command. Raises UserError for a line break, which ends it."""
-    if "\n" in path:
+    if "\n" in path or "\r" in path:
         raise UserError(f"debugfs does not take the name {path!r}: it has a line break")
     return '"' + path.replace('"', '""') + '"'
 
@@ -263,16 +279,17 @@ def _name(image: Slice) -> str:
 
 
 def _run(command: list[str], folder: Path, commands: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    done = subprocess.run(
         command,
-        input=commands,
+        input=os.fsencode(commands),
         cwd=folder,
         env={**os.environ, "PATH": path_with_sbin(), "LC_ALL": "C", "DEBUGFS_PAGER": "cat"},
         capture_output=True,
-        text=True,
-        errors="surrogateescape",
         check=False,
     )
+    # Not text=True, which makes a line break of a carriage return in a name.
+    output, errors = os.fsdecode(done.stdout), os.fsdecode(done.stderr)
+    return subprocess.CompletedProcess(command, done.returncode, output, errors)
 
 
 def _debugfs(image: Slice, folder: Path, commands: list[str]) -> str:
@@ -294,28 +311,39 @@ def path_with_sbin() -> str:
     return os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin:/opt/homebrew/opt/e2fsprogs/sbin"
 
 
-def make(console: Console, folder: Path, image: Path, volume: Volume, epoch: int) -> None:
-    """Write ``image``, an ext4 file system with the content of ``folder``, owned by root.
+def make(
+    console: Console,
+    folder: Path,
+    image: Path,
+    volume: Volume,
+    epoch: int,
+    entries: Mapping[str, Entry] | None = None,
+) -> None:
+    """Write ``image``, an ext4 file system with the content of ``folder``.
 
-    ``epoch`` becomes the time of every inode; the same input gives the same bytes.
+    It is as large as its content needs; the board grows it to its slot. ``entries`` has by path
+    ("/etc/shadow") what belongs to others than root or has other permissions than the usual (0755
+    for folders and programs, 0644), and the device nodes, which are not in ``folder``. ``epoch``
+    becomes the time of every inode; the same input gives the same bytes.
 
     Raises UserError with both sizes, and leaves ``image`` as it was, when the content does not
     fit the slot.
     """
-    label = volume.label
-    paths = _tree(folder)
-    content_size = _estimate(paths)
-    if content_size > volume.slot_size:
+    label, block = volume.label, volume.block
+    tree = _tree(folder, entries or {})
+    needed, inodes = _needs(tree, block)
+    if needed > volume.slot_size:
         raise UserError(
-            f"{label} needs about {megabytes(content_size)} and its partition has"
+            f"{label} needs about {megabytes(needed)} and its partition has"
             f" {megabytes(volume.slot_size)}",
             hint=f"take models or programs out of the variant, or give {label} a larger slot "
             "in its partition string (configs/boards/, or `partitions:` in the variant)",
         )
-    size = content_size if volume.shrink else volume.slot_size
-    # Growing adds groups with as many inodes as the first ones.
-    inodes = max(_INODES_PER_BYTE * size, 2 * len(paths))
+    size = max(needed, min(_LEAST, volume.slot_size))
     identity = str(uuid.uuid5(_NAMESPACE, label))
+    options = f"hash_seed={identity},root_owner=0:0,lazy_itable_init=0,nodiscard"
+    if block > 1024:
+        options += f",resize={_LARGEST_CARD // block}"
     env = {
         "E2FSPROGS_FAKE_TIME": str(epoch),
         "SOURCE_DATE_EPOCH": str(epoch),
@@ -327,19 +355,19 @@ def make(console: Console, folder: Path, image: Path, volume: Volume, epoch: int
     with tempfile.TemporaryDirectory(prefix=f".{label}.", dir=image.parent) as scratch:
         work = Path(scratch) / "image"
         commands = Path(scratch) / "commands"
-        commands.write_text(_inode_script(folder, paths, epoch, volume.modes), encoding="utf-8")
         console.run(
             [
-                *("mke2fs", "-q", "-F", "-t", "ext4", "-O", FEATURES, "-b", str(BLOCK)),
-                *("-I", str(INODE), "-N", str(int(inodes)), "-m", "1", "-L", label),
-                *("-J", f"size={JOURNAL_BLOCKS * BLOCK >> 20}", "-U", identity),
-                *("-E", f"hash_seed={identity},root_owner=0:0,lazy_itable_init=0,nodiscard"),
+                *("mke2fs", "-q", "-F", "-t", "ext4", "-O", FEATURES, "-b", str(block)),
+                *("-I", str(INODE), "-N", str(inodes), "-m", "1", "-L", label),
+                *("-J", f"size={JOURNAL_BLOCKS * block >> 20}", "-U", identity, "-E", options),
                 *("-d", folder.absolute(), work.name, f"{size // 1024}k"),
             ],
             what=f"make the file system of {label}",
             env=env,
             cwd=work.parent,
         )
+        made = {entry.path: inode for inode, entry in _inodes(Slice(work))} | {"/": _ROOT}
+        commands.write_bytes(os.fsencode(_script(tree, made, epoch)))
         answer = console.run(
             ["debugfs", "-w", "-f", commands.name, work.name],
             what=f"set the owners in {label}",
@@ -363,48 +391,91 @@ def megabytes(size: int) -> str:
     return f"{size / (1 << 20):.1f} MiB"
 
 
-def _tree(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).parts)
+def _tree(folder: Path, entries: Mapping[str, Entry]) -> dict[str, tuple[Entry, int]]:
+    """What the image will have, by path: the entry, and its inode in ``folder`` (0: none)."""
+    tree = {path: (entry, 0) for path, entry in entries.items() if _is_device(entry)}
+    for place in [folder, *folder.rglob("*")]:
+        path = "/" if place == folder else f"/{place.relative_to(folder).as_posix()}"
+        status = place.lstat()
+        kind = stat.S_IFMT(status.st_mode)
+        known = entries.get(path, Entry(path, _usual_mode(status.st_mode)))
+        # The size of a folder depends on the file system of the build machine.
+        size = 0 if stat.S_ISDIR(kind) else status.st_size
+        mode = kind | stat.S_IMODE(known.mode)
+        tree[path] = Entry(path, mode, known.uid, known.gid, size), status.st_ino
+    return dict(sorted(tree.items()))
 
 
-def _estimate(paths: list[Path]) -> int:
-    """Bytes for the content, in whole KiB: whole blocks, journal, inodes, 3 % for the rest."""
+def _is_device(entry: Entry) -> bool:
+    return stat.S_ISCHR(entry.mode) or stat.S_ISBLK(entry.mode)
+
+
+def _usual_mode(mode: int) -> int:
+    """0755 for folders and programs, 0644 for other files, whatever the umask of the build."""
+    if stat.S_ISLNK(mode):
+        return 0o777
+    return 0o755 if stat.S_ISDIR(mode) or mode & stat.S_IXUSR else 0o644
+
+
+def _needs(tree: Mapping[str, tuple[Entry, int]], block: int) -> tuple[int, int]:
+    """Bytes for the content: whole blocks, journal, inodes, 3 % for the rest; number of inodes."""
     blocks = JOURNAL_BLOCKS
-    for path in paths:
-        if path.is_symlink():
-            continue
-        # The size of a folder itself depends on the file system of the build machine.
-        size = 32 * sum(1 for _ in path.iterdir()) if path.is_dir() else path.stat().st_size
-        blocks += max(1, math.ceil(size / BLOCK))
-    content = blocks * BLOCK
-    table = int(max(_INODES_PER_BYTE * content, 2 * len(paths))) * INODE
-    # Superblocks, group descriptors and what resize_inode reserves for more of them: 512 KiB.
-    return (int((content + table) * 1.03) + (1 << 19)) // 4096 * 4096
+    seen = {0}
+    names: dict[str, int] = {}
+    for path, (entry, inode) in tree.items():
+        folder, _, name = path.rpartition("/")
+        names[folder] = names.get(folder, 0) + len(os.fsencode(name)) + 12
+        if entry.is_folder:
+            names.setdefault(path.rstrip("/"), 0)
+        # A symbolic link of less than 60 bytes lies in its inode, a hard link is no further file.
+        elif inode not in seen and not (stat.S_ISLNK(entry.mode) and entry.size < 60):
+            blocks += math.ceil(entry.size / block)
+        seen.add(inode)
+    blocks += sum(math.ceil((length + 24) / (block - 280)) for length in names.values())
+    content = blocks * block
+    group = 8 * block * block
+    groups = math.ceil(content / group)
+    # Growing adds groups with as many inodes as the first ones.
+    inodes = groups * max(group // _BYTES_PER_INODE, math.ceil(2 * len(tree) / groups))
+    # What resize_inode reserves is copied with the superblock, into every second group at most;
+    # other group descriptors: 512 KiB.
+    reserved = (1 + groups // 2) * (1 << 19) if block > 1024 else 0
+    size = int((content + inodes * INODE) * 1.03) + (1 << 19) + reserved
+    return size // 4096 * 4096, inodes
 
 
-def _inode_script(folder: Path, paths: list[Path], epoch: int, modes: Mapping[str, int]) -> str:
-    lines = []
-    names = ["/", "/lost+found"]
-    names += ["/" + path.relative_to(folder).as_posix() for path in paths]
-    for name in names:
-        target = _quoted(name)
-        lines += [f"sif {target} uid 0", f"sif {target} gid 0"]
-        lines += [f"sif {target} {time} @{epoch}" for time in _TIMES]
-        lines += [f"sif {target} {time}_extra 0" for time in _TIMES]
-        if name != "/lost+found":
-            source = folder / name.lstrip("/")
-            kind = stat.S_IFMT(source.lstat().st_mode)
-            mode = modes.get(name, _default_mode(source))
-            lines.append(f"sif {target} mode 0{kind | mode:o}")
+def _script(tree: Mapping[str, tuple[Entry, int]], made: Mapping[str, int], epoch: int) -> str:
+    """The commands for debugfs that make the devices and set every inode.
+
+    ``made`` has the inodes in the image by path. Raises UserError for a device with a line break
+    in its name, which would end the command.
+    """
+    lines: list[str] = []
+    inodes = {inode: path for path, inode in made.items()}  # a hard link's once
+    for inode, path in inodes.items():
+        entry = tree[path][0] if path in tree else Entry(path, stat.S_IFDIR | 0o700)  # lost+found
+        lines += _set_inode(f"<{inode}>", entry, epoch)
+    for path, (entry, _) in tree.items():
+        if path not in made:
+            folder, _, name = path.rpartition("/")
+            kind = "c" if stat.S_ISCHR(entry.mode) else "b"
+            major, minor = entry.device
+            lines += [
+                f"cd <{made[folder or '/']}>",
+                f"mknod {_quoted(name)} {kind} {major} {minor}",
+                *_set_inode(_quoted(f"./{name}"), entry, epoch),
+            ]
     return "\n".join(lines) + "\n"
 
 
-def _default_mode(path: Path) -> int:
-    """0755 for folders and programs, 0644 for other files, whatever the umask of the build."""
-    if path.is_symlink():
-        return 0o777
-    return 0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644
+def _set_inode(target: str, entry: Entry, epoch: int) -> Iterator[str]:
+    yield f"sif {target} uid {entry.uid}"
+    yield f"sif {target} gid {entry.gid}"
+    yield f"sif {target} mode 0{entry.mode:o}"
+    for time in _TIMES:
+        yield f"sif {target} {time} @{epoch}"
+        yield f"sif {target} {time}_extra 0"
 
 
 def _expected(line: str) -> bool:
-    return not line.strip() or line.startswith(("debugfs", "sif "))
+    return not line.strip() or line.startswith(("debugfs", "sif ", "Allocated inode: "))

@@ -19,12 +19,13 @@ from pico_image.base import project
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.card import parts
+from pico_image.card.making import identity
 from pico_image.card.parts import PARTS, Component, Contents, Licences, Parts
 from pico_image.compile import libraries, programs
 from pico_image.compile.toolchain import Toolchain
 from pico_image.config.configuration import Config
 from pico_image.config.target import Target
-from pico_image.emulator.assemble import identity, make_parts
+from pico_image.emulator.assemble import make_parts
 from pico_image.emulator.rootfs import KEYS, MORE_PROGRAMS, NOT_PROGRAMS
 from pico_image.emulator.system import kernel, userland
 

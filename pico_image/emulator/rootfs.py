@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pico_image.base.errors import UserError
 from pico_image.base.files import ROOT
+from pico_image.card.filesystem import Entry
 from pico_image.card.parts import Contents
 from pico_image.config.target import Target
 from pico_image.emulator.system import userland
@@ -44,8 +45,8 @@ NPU_ONLY = ("model.rknn", "model.rknn.json", "golden")
 
 def fill(
     root: Path, target: Target, materials: Mapping[str, Path], contents: Contents
-) -> dict[str, int]:
-    """Fill the empty folder ``root``; the permissions of files that are not the usual ones.
+) -> dict[str, Entry]:
+    """Fill the empty folder ``root``; the files whose permissions are not the usual ones.
 
     ``materials`` has the folders of ``Backend.materials``. Raises UserError when a package of the
     target has no program.
@@ -74,13 +75,13 @@ def fill(
     inittab.write_text(text.replace("@CONSOLE@", target.board.console), encoding="utf-8")
     for name, content in settings(target).items():
         (root / name).write_text(content, encoding="utf-8")
-    keys = authorized_keys(contents)
-    if not keys:
-        return MODES
-    userland.install_server(root, materials["dropbear"])
-    (root / KEYS).parent.mkdir()
-    (root / KEYS).write_text(keys, encoding="utf-8")
-    return MODES | KEY_MODES
+    modes = MODES
+    if keys := authorized_keys(contents):
+        userland.install_server(root, materials["dropbear"])
+        (root / KEYS).parent.mkdir()
+        (root / KEYS).write_text(keys, encoding="utf-8")
+        modes = MODES | KEY_MODES
+    return {path: Entry(path, mode) for path, mode in modes.items()}
 
 
 def layers(target: Target) -> list[Path]:
