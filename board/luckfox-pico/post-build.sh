@@ -38,12 +38,6 @@ install_keys() {
 	chmod 0600 "$target$1/.ssh/authorized_keys"
 }
 
-# By default Buildroot makes a root without a password; our defconfig turns that off, but menuconfig
-# can turn it on again. Every account without a password is locked.
-if [ -f "$target/etc/shadow" ]; then
-	sed -i 's/^\([^:]*\)::/\1:*:/' "$target/etc/shadow"
-fi
-
 # listing [LINE...]: the rules, then what is in the target folder, each line with a letter for its kind.
 listing() {
 	sed 's/^/r /' "$list"
@@ -57,12 +51,12 @@ listing() {
 		find . -type f \( -perm -4000 -o -perm -2000 \) | sed 's/^\./u /'
 		find . ! -type l -perm -2 | sed 's/^\./w /'
 		[ ! -d etc ] || find ./etc ! -type l -perm -20 | sed 's/^\./w /'
-		[ ! -f etc/inittab ] || sed 's/^/i /' etc/inittab
-		[ ! -f etc/passwd ] || sed 's/^/p /' etc/passwd
-		for file in bin/busybox sbin/busybox usr/bin/busybox; do
-			# The names of its applets end in a zero byte each.
-			[ ! -f $file ] || LC_ALL=C tr -c '[:print:]' '\n' <$file | sed 's/^/a /'
-		done
+		# A link is refused below; it would be followed on the machine that builds.
+		[ -L etc/inittab ] || [ ! -f etc/inittab ] || sed 's/^/i /' etc/inittab
+		[ -L etc/passwd ] || [ ! -f etc/passwd ] || sed 's/^/p /' etc/passwd
+		# The names of busybox's applets end in a zero byte each.
+		find . -type f -name 'busybox*' -perm -100 -exec cat {} + |
+			LC_ALL=C tr -c '[:print:]' '\n' | sed 's/^/a /'
 	)
 }
 
@@ -116,6 +110,9 @@ not_allowed() {
 				if (("starts", place) in ok)
 					bad(text " starts programs (" ok["starts", place] ")")
 	}
+	/^l \/etc\/(group|inittab|passwd|shadow)$/ {
+		bad(text " is a link, so what is in it cannot be seen")
+	}
 	/^a / && refused(text) {
 		bad("busybox has the applet " text " (" why(text) "): set CONFIG_" toupper(text) \
 			" to n (make busybox-menuconfig), then build busybox again")
@@ -153,6 +150,12 @@ found=$(not_allowed "$@")
 $found
   Take out what brings it, or allow it by name in the variant's file under allowed: (docs/buildroot.md,
   What may be in an image)."
+
+# By default Buildroot makes a root without a password; our defconfig turns that off, but menuconfig
+# can turn it on again. Every account without a password is locked.
+if [ -f "$target/etc/shadow" ]; then
+	sed -i 's/^\([^:]*\)::/\1:*:/' "$target/etc/shadow"
+fi
 
 if [ -z "$inputs" ]; then
 	echo "post-build: PICO_IMAGE_INPUTS is not set: root's password stays locked," \

@@ -5,9 +5,9 @@ in Buildroot. Here it is held against archives and images, and before any stage 
 that will go into one.
 
 Names, modes, owners and the text of a few files are all that files show. Not seen: a program under
-a name that the list does not know (``listens``), a listener in a script of an allowed name, a port
-that a setting changes, a server that is started by hand or from another partition. The emulator's
-boot compares the ports that are really open with ``Rules.services``.
+a name that the list does not know (``listens``), a listener in a script or a settings file of an
+allowed name, a port that a setting changes, a server that is started by hand or from another
+partition. The emulator's boot compares the ports that are really open with ``Rules.services``.
 """
 
 from __future__ import annotations
@@ -339,7 +339,7 @@ def _programs(system: _System) -> Iterator[str]:
         runs = stat.S_ISLNK(entry.mode) or entry.mode & 0o111
         if not entry.is_folder and name in refused and (runs or name in never):
             yield f"{entry.path}: {name} may not be in an image ({refused[name]})"
-        if name == "busybox" and stat.S_ISREG(entry.mode) and runs:
+        if name.startswith("busybox") and stat.S_ISREG(entry.mode) and runs:
             applets = system.read(entry.path)
             for each, reason in sorted(refused.items()):
                 if f"\0{each}\0".encode() in applets:
@@ -368,6 +368,10 @@ def _scripts(system: _System) -> Iterator[str]:
                 yield f"{path} starts programs ({places[place]})"
 
 
+#: Settings that are read. A link may lead to another partition.
+_READ = ("/etc/group", "/etc/inittab", "/etc/passwd", "/etc/shadow")
+
+
 def _inittab(system: _System) -> Iterator[str]:
     programs = system.rules.words("inittab")
     text = system.read("/etc/inittab").decode("utf-8", "replace")
@@ -382,6 +386,9 @@ def _inittab(system: _System) -> Iterator[str]:
 
 
 def _accounts(system: _System) -> Iterator[str]:
+    for entry in system.entries:
+        if entry.path in _READ and not stat.S_ISREG(entry.mode):
+            yield f"{entry.path} is no file, so what is in it cannot be seen"
     accounts = _rows(system.read("/etc/passwd"))
     for number, row in enumerate(accounts):
         if row[2].isdigit() and int(row[2]) == 0 and (row[0] != "root" or number > 0):

@@ -21,8 +21,10 @@ import pytest
 
 from pico_image.base.console import Console
 from pico_image.base.files import ROOT
+from pico_image.card import allowed
 from pico_image.compile import programs
 from pico_image.config.configuration import load
+from pico_image.config.target import Target
 from pico_image.image import sizes as size_report
 from pico_image.sdk.backend import listed_components
 from tests.buildroot import building, mdns, toolchain
@@ -92,6 +94,13 @@ def test_neon_runner_of_the_rootfs_is_right(built: Built, file: str) -> None:
     # Of the int8 network one node, the last, is TensorFlow Lite's own.
     ran = re.search(r"XNNPACK runs (\d+) of (\d+) nodes in 1 part", done.stdout)
     assert ran and int(ran[1]) >= int(ran[2]) - 1 >= 60
+
+
+def test_nothing_is_in_the_rootfs_that_an_image_may_not_have(built: Built) -> None:
+    """Owners, modes and accounts as fakeroot packed them; post-build.sh has passed the rest."""
+    target = Target.of(load(), "luckfox-pico-plus")
+    private = built.output.parent / "private"
+    allowed.check_archive(target, built.output / "images/rootfs.tar", private)
 
 
 def test_the_build_is_what_it_says(built: Built) -> None:

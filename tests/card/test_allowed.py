@@ -228,6 +228,14 @@ FAULTS: dict[str, tuple[Files, str, str | None]] = {
         {"/etc/passwd": File(f"{PASSWD}toor:x:0:0::/root:/bin/sh\n".encode())},
         "/etc/passwd: toor has the user number 0", "/etc/passwd: toor has the user number 0",
     ),
+    "accounts on another partition": (
+        {"/etc/passwd": File(link="/userdata/passwd")},
+        "/etc/passwd is no file, so what is in it cannot be seen", "/etc/passwd is a link, so what",
+    ),
+    "a second busybox": (
+        {"/opt/busybox.suid": File(b"\0sh\0ftpd\0", 0o755)},
+        r"busybox\.suid has the applet ftpd \(files\)", r"busybox has the applet ftpd \(files\)",
+    ),
     "an account without a password": (
         {"/etc/shadow": File(b"root:*:::::::\npico::::::::\n", 0o600)},
         "/etc/shadow: pico has no password", None,  # post-build.sh locks it
