@@ -227,11 +227,12 @@ def _inodes(image: Slice) -> Iterator[tuple[int, Entry]]:
 
 def _rows(folder: str, block: str) -> Iterator[tuple[int, Entry]]:
     """Inode and entry of each row /INODE/MODE/UID/GID/NAME/SIZE/; deleted names have inode 0."""
-    for row in re.finditer(r"^/(\d+)/(\d+)/(\d+)/(\d+)/([^/]+)/(\d*)/$", block, re.MULTILINE):
-        inode, mode, uid, gid, name, size = row.groups()
+    row = re.compile(r"^/(\d+)/(\d+)/(-?\d+)/(-?\d+)/([^/]+)/(\d*)/$", re.MULTILINE)
+    for inode, mode, uid, gid, name, size in row.findall(block):
         if inode != "0" and name not in (".", ".."):
-            mode, length = int(mode, 8), int(size or 0)
-            yield int(inode), Entry(f"{folder}/{name}", mode, int(uid), int(gid), length)
+            # An owner above 2^31 is shown as a negative number.
+            user, group = int(uid) % (1 << 32), int(gid) % (1 << 32)
+            yield int(inode), Entry(f"{folder}/{name}", int(mode, 8), user, group, int(size or 0))
 
 
 def read_file(image: Slice, path: str) -> bytes:
@@ -375,7 +376,7 @@ def make(
             cwd=work.parent,
         )
         # debugfs reports a failed command on its output and still exits 0.
-        if bad := [line for line in answer.splitlines() if not _expected(line)]:
+        if bad := [line for line in answer.split("\n") if not _expected(line)]:
             raise RuntimeError(f"debugfs could not set the inodes of {label}: {bad[:3]}")
         console.run(
             ["e2fsck", "-f", "-n", work.name],
