@@ -27,7 +27,7 @@ from pico_image.config import configuration
 from pico_image.engine import volumes
 from pico_image.engine.client import Engine
 from pico_image.sdk.workspace import CACHES
-from tests.test_linters import tool
+from tests.test_linters import tool, tracked
 
 WORKFLOW = ROOT / ".github/workflows/build.yml"
 VOLUMES = ROOT / ".github/volumes.sh"
@@ -83,7 +83,7 @@ def test_jobs_and_steps_that_are_named_exist(workflow: dict[str, Any]) -> None:
         assert output in jobs[job]["outputs"]
     named = {each["id"]: each for each in steps(workflow) if "id" in each}
     for step, output in re.findall(r"steps\.(\w+)\.outputs\.([\w-]+)", text):
-        if output == "cache-hit":
+        if output in ("cache-hit", "cache-primary-key"):
             assert named[step]["uses"].startswith("actions/cache/restore@")
         else:
             assert f"{output}=" in named[step]["run"]
@@ -118,8 +118,17 @@ def test_caches_are_shared_by_all_variants(workflow: dict[str, Any]) -> None:
     caches = [each for each in steps(workflow) if "actions/cache/" in each.get("uses", "")]
     assert not any("actions/cache@" in each.get("uses", "") for each in steps(workflow))
     paths: dict[str, set[str]] = {}
+
+    def key_of(step: dict[str, Any]) -> str:
+        """The key that a step states, or that of the step whose key it takes."""
+        key: str = step["with"]["key"]
+        if match := re.fullmatch(r"\$\{\{ steps\.(\w+)\.outputs\.cache-primary-key \}\}", key):
+            (restore,) = (each for each in caches if each.get("id") == match[1])
+            return key_of(restore)
+        return key
+
     for each in caches:
-        key, path = each["with"]["key"], each["with"]["path"]
+        key, path = key_of(each), each["with"]["path"]
         for text in (key, each["with"].get("restore-keys", "")):
             assert "matrix." not in text and "run_id" not in text, text
         paths.setdefault(key.partition("-")[0], set()).add(path)
@@ -128,7 +137,7 @@ def test_caches_are_shared_by_all_variants(workflow: dict[str, Any]) -> None:
         "sources": 1, "models": 1, "ccache": 1
     }  # fmt: skip
     saves = {
-        each["with"]["key"].partition("-")[0]: (name, each)
+        key_of(each).partition("-")[0]: (name, each)
         for name, job in workflow["jobs"].items()
         for each in job["steps"]
         if "actions/cache/save@" in each.get("uses", "")
@@ -141,6 +150,22 @@ def test_caches_are_shared_by_all_variants(workflow: dict[str, Any]) -> None:
     assert all("cache-hit != 'true'" in each["if"] for _, each in saves.values())
     defconfig = (ROOT / "configs/templates/defconfig.j2").read_text(encoding="utf-8")
     assert 'BR2_CCACHE_INITIAL_SETUP="--max-size=500M"' in defconfig
+
+
+def test_keys_are_made_of_what_git_tracks() -> None:
+    """A run writes bytecode beside the code: with it the key was another when it was saved."""
+    text = WORKFLOW.read_text(encoding="utf-8")
+    patterns = {
+        word for words in re.findall(r"hashFiles\((.*?)\)", text) for word in words.split(", ")
+    }
+    assert len(patterns) > 4
+    known = {ROOT / name for name in tracked()}
+    for pattern in (word.strip("'") for word in patterns):
+        # On GitHub `**` means files too, here folders alone.
+        whole = pattern.endswith("**")
+        files = {path for path in ROOT.glob(f"{pattern}/*" if whole else pattern) if path.is_file()}
+        assert files and files <= known, (pattern, files - known)
+        assert not (whole and any(path.suffix == ".py" for path in files)), pattern
 
 
 def may_be_published(step: dict[str, Any], variant: str) -> bool:
