@@ -51,7 +51,12 @@ def downloads_dir() -> Path:
 
 
 def _cached(source: Source) -> Path | None:
-    """The file of ``source`` if it is in the cache and whole; a damaged one is removed."""
+    """The file of ``source`` if it is in the cache and whole; a damaged one is removed.
+
+    Or in RKNN_RUNTIME_DIR, a user's own copy of the NPU runtime (older ones in folders named
+    after their versions).
+    """
+    own = Path(os.environ.get("RKNN_RUNTIME_DIR") or downloads_dir())
     for file in source.files:
         path = downloads_dir() / file.sha256 / file.file
         if path.is_file():
@@ -59,6 +64,9 @@ def _cached(source: Source) -> Path | None:
             if sha256_file(path) == file.sha256:
                 return path
             path.unlink(missing_ok=True)  # another run may have removed it, too
+        for copy in (own / file.file, own / source.version / file.file):
+            if copy.is_file() and sha256_file(copy) == file.sha256:
+                return copy
     return None
 
 

@@ -181,6 +181,24 @@ def test_a_damaged_file_in_a_carried_cache_is_fetched_again(server: str, cache: 
     assert sources.fetch(Console(), wanted).read_bytes() == CONTENT
 
 
+def test_a_users_own_copy_of_the_runtime_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From RKNN_RUNTIME_DIR or its folder of that version, where the bytes are the right ones."""
+    monkeypatch.setenv("RKNN_RUNTIME_DIR", str(tmp_path / "rknpu2"))
+    wanted = source("http://127.0.0.1:1/none")
+    for place in ("rknpu2", "rknpu2/1"):
+        own = tmp_path / place / "thing.bin"
+        own.parent.mkdir()
+        own.write_bytes(b"another version's")
+        with pytest.raises(UserError, match="downloads are off"):
+            sources.fetch(Console(offline=True), wanted)
+        own.write_bytes(CONTENT)
+        assert sources.fetch(Console(offline=True), wanted) == own
+        own.write_bytes(b"another version's")
+    assert own.is_file()
+
+
 def make_tar(path: Path, names: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as bundle:

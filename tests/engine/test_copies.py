@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 from collections.abc import Iterator
@@ -238,3 +239,36 @@ def test_files_that_change_while_they_are_copied_are_told(
         copies.send(console, volume, "sdk", seen)
     copies.send(console, volume, "sdk", sources(folder))
     assert inside(console, volume, "ls kernel") == ["tool.sh"]
+
+
+@pytest.mark.docker
+def test_downloads_are_handed_over_once(tmp_path: Path, console: Console, volume: Volume) -> None:
+    """As Buildroot's download folder, which the builds of other variants use meanwhile."""
+    asked: list[str] = []
+    texts = {"flatcc/flatcc-0.6.1.tar.gz": "flatcc\n", "tflite/a~b+c.tar.xz": "parts\n"}
+    hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+
+    def get(name: str) -> Path:
+        asked.append(name)
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(texts[name])
+        return path
+
+    def hand_over() -> list[str]:
+        asked.clear()
+        copies.add_missing(console, volume, hashes, get)
+        return sorted(asked)
+
+    volume.put({"sdk/other": volumes.Entry(b"other\n"), ".new-dead/x/y": volumes.Entry(b"left")})
+    inside(console, volume, "touch -d '2 days ago' ../.new-dead")
+    assert hand_over() == sorted(texts)
+    assert inside(console, volume, "cd ..; cat */*; ls -A") == [
+        *("flatcc", "other", "parts", "flatcc", "sdk", "tflite"),
+    ]
+    assert hand_over() == []
+    inside(console, volume, "echo damaged >../tflite/*; rm ../flatcc/*")
+    assert hand_over() == sorted(texts)
+    inside(console, volume, "rm ../flatcc/*")
+    assert hand_over() == ["flatcc/flatcc-0.6.1.tar.gz"]
+    assert inside(console, volume, "cat ../tflite/*") == ["parts"]
