@@ -23,6 +23,7 @@ from pathlib import Path
 
 from pico_image.base.errors import ConfigError, UserError
 from pico_image.base.files import ROOT
+from pico_image.card import archive
 from pico_image.card.filesystem import Entry
 from pico_image.config.configuration import Origin
 from pico_image.config.target import Target
@@ -234,16 +235,8 @@ def _bytes(folder: Path, path: str) -> bytes:
 
 # -- a whole root file system ------------------------------------------------------------
 
-_KINDS = {
-    tarfile.DIRTYPE: stat.S_IFDIR,
-    tarfile.SYMTYPE: stat.S_IFLNK,
-    tarfile.CHRTYPE: stat.S_IFCHR,
-    tarfile.BLKTYPE: stat.S_IFBLK,
-    tarfile.FIFOTYPE: stat.S_IFIFO,
-}
 
-
-def check_archive(target: Target, archive: Path, login: Path | None) -> None:
+def check_archive(target: Target, rootfs: Path, login: Path | None) -> None:
     """Check a target's rootfs.tar: owners and modes of Buildroot's tables are in it.
 
     ``login`` is the folder of private inputs: the keys in the archive must be those. Raises
@@ -251,24 +244,17 @@ def check_archive(target: Target, archive: Path, login: Path | None) -> None:
     """
     handed = login / "authorized_keys" if login else None
     keys = handed.read_bytes() if handed and handed.is_file() else b""
-    try:
-        with tarfile.open(archive) as tar:
-            entries = []
-            members = {}
-            for member in tar:
-                path = "/" + member.name.removeprefix(".").lstrip("/")
-                kind = _KINDS.get(member.type, stat.S_IFREG)
-                entries.append(Entry(path, kind | member.mode, member.uid, member.gid, member.size))
-                members[path] = member
+    entries = archive.entries_of(rootfs)
+    with tarfile.open(rootfs) as tar:
+        # "./etc/passwd" by Buildroot, "etc/passwd" by others.
+        members = {f"/{member.name.removeprefix('./')}": member for member in tar}
 
-            def text(path: str) -> bytes:
-                member = members.get(path)
-                stream = tar.extractfile(member) if member and not member.issym() else None
-                return stream.read() if stream else b""
+        def text(path: str) -> bytes:
+            member = members.get(path)
+            stream = tar.extractfile(member) if member and not member.issym() else None
+            return stream.read() if stream else b""
 
-            found = problems(entries, rules(target), text, keys)
-    except (OSError, tarfile.TarError, KeyError) as error:
-        raise UserError(f"could not read the root file system {archive}: {error}") from error
+        found = problems(entries, rules(target), text, keys)
     refuse(found, f"the root file system of {target.name}")
 
 

@@ -80,11 +80,11 @@ def system() -> Files:
     }  # fmt: skip
 
 
-def archive(files: Files, path: Path) -> Path:
+def archive(files: Files, path: Path, top: str = ".") -> Path:
     """The rootfs.tar of a system: a hard link is a member of its own kind."""
     with tarfile.open(path, "w") as tar:
         for name, file in files.items():
-            member = tarfile.TarInfo(f".{name}")
+            member = tarfile.TarInfo(f"{top}{name}".lstrip("/"))
             member.mode, (member.uid, member.gid) = file.mode, file.owner
             member.type = tarfile.SYMTYPE if file.link else file.kind
             member.linkname = file.link or "./bin/busybox"
@@ -322,6 +322,12 @@ def test_a_fault_is_named(target: Target, tmp_path: Path, name: str) -> None:
     else:
         assert done.returncode == 1 and re.search(hook, done.stderr), done.stderr
         assert "docs/buildroot.md" in done.stderr
+
+
+def test_names_without_a_dot_are_read_too(target: Target, tmp_path: Path) -> None:
+    path = archive(with_fault("a second root"), tmp_path / "rootfs.tar", top="")
+    with pytest.raises(UserError, match="toor has the user number 0"):
+        allowed.check_archive(target, path, None)
 
 
 def test_every_fault_is_told_at_once(target: Target, tmp_path: Path) -> None:
