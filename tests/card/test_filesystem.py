@@ -87,10 +87,62 @@ def test_owned_by_root_with_usual_permissions(tmp_path: Path) -> None:
 
 def test_an_image_is_as_small_as_its_content(tmp_path: Path) -> None:
     folder = tree(tmp_path / "a", ["data"])
-    assert make(folder, tmp_path / "least.img").stat().st_size == 16 << 20
+    assert make(folder, tmp_path / "least.img").stat().st_size == 9 << 20
     (folder / "data").write_bytes(os.urandom(20 << 20))
     os.link(folder / "data", folder / "the same")
     assert (21 << 20) < make(folder, tmp_path / "small.img").stat().st_size < (24 << 20)
+
+
+def report(image: Path) -> dict[str, str]:
+    """What dumpe2fs tells of an image, by the words before the first colon."""
+    text = subprocess.run(
+        ["dumpe2fs", str(image)],
+        env={"PATH": path_with_sbin()},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        words, _, value = line.replace(" at ", ":", 1).partition(":")
+        found.setdefault(words.strip(), value.strip())  # of the first group
+    return found
+
+
+@pytest.mark.parametrize(
+    ("slot", "grown", "limit"),
+    [
+        (512 << 20, [512 << 20], 9 << 30),
+        (1 << 30, [1 << 30, 64_000_000_000], 2 << 40),
+        (6 << 30, [6 << 30, 64_000_000_000, 512_000_000_000], 2 << 40),
+    ],
+)  # fmt: skip
+def test_an_image_grows_to_its_slot_and_to_large_cards(
+    tmp_path: Path, slot: int, grown: list[int], limit: int
+) -> None:
+    """A mounted file system grows as far as the blocks reach that are reserved for descriptors.
+
+    resize2fs of a file moves what is in its way, which the board's kernel does not: so nothing may
+    have moved, and what is reserved is counted.
+    """
+    image = make(tree(tmp_path / "a", NAMES), tmp_path / "i.img", slot)
+    before = report(image)
+    block = int(before["Block size"])
+    assert block == (1024 if slot == 512 << 20 else 4096)
+    of_a_block = block // 32 * int(before["Blocks per group"]) * block  # descriptors of 32 bytes
+    assert (1 + int(before["Reserved GDT blocks"])) * of_a_block >= limit
+    for size in grown:
+        os.truncate(image, size)
+        for command in (["resize2fs", str(image)], ["e2fsck", "-fn", str(image)]):
+            done = subprocess.run(command, env={"PATH": path_with_sbin()}, capture_output=True)
+            assert done.returncode == 0, done
+        after = report(image)
+        assert int(after["Block count"]) * block > size - (1 << 20)
+        for name in ("Filesystem features", "Inode table"):
+            assert after[name] == before[name]
+        used = -(-size // of_a_block)
+        assert int(after["Reserved GDT blocks"]) == int(before["Reserved GDT blocks"]) + 1 - used
+    assert image.stat().st_blocks * 512 < 100 << 20, "it stays sparse"
 
 
 def test_content_larger_than_its_slot_is_told_with_sizes_and_writes_nothing(
