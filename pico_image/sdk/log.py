@@ -22,25 +22,33 @@ ORDER = "@order "
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|\(B|\][^\x07]*\x07)")
 _MESSAGE = re.compile(r"^>>> +(?P<rest>\S.*)$")
-_PACKAGE = re.compile(r"^(?P<name>[a-z0-9][a-z0-9._+-]*) (?P<version>\S+) (?P<step>[A-Z].*)$")
 #: A package without a version prints two spaces.
-_UNVERSIONED = re.compile(r"^(?P<name>[a-z0-9][a-z0-9._+-]*)  (?P<step>[A-Z].*)$")
+_PACKAGE = re.compile(r"^(?P<name>[a-z0-9][a-z0-9._+-]*) (?P<version>\S*) (?P<step>[A-Z].*)$")
 _TIMING = re.compile(r"^(?P<at>\d+\.\d+):(?P<edge>start|end) *:(?P<step>[^:]*): (?P<name>\S+)$")
 #: make's own last words: ``make[1]: *** [package/pkg-generic.mk:293: .../output/build/NAME-V/...``
 _MAKE_ERROR = re.compile(r"\*\*\* \[.*?/output/build/(?P<folder>[^/\]]+)/\.stamp_(?P<step>\w+)\]")
-#: Lines that belong to a failure, as compilers, CMake, make, ld and configure write them. Not
+#: A line that names a cause, as compilers, ld, CMake, tar, wget, patch and Buildroot write it. Not
 #: -Werror in a compiler's command line.
 _TELLING = re.compile(
-    r"(?<![-\w])error[: ]|\*\*\*|fatal:|undefined reference|No such file|cannot find|not found|"
-    r"Killed|No space left|FAILED|Permission denied",
+    r"(?<![-\w])error[: ,]|fatal:|undefined reference|No such file|(cannot|can't) |not found|"
+    r"unable to|was asked to be|Killed|No space left|FAILED|Permission denied",
     re.IGNORECASE,
 )
-#: Probes of CMake, configure and Meson: "not found" is an ordinary answer there.
-_PROBE = re.compile(
-    r"-- |checking |configure: (?!error)|(Header|Program|Library|Run-time dependency|Checking) "
+#: No cause: probes of CMake, configure and Meson, of which "not found" is an ordinary answer; the
+#: checks of tools that build.sh prints between lines of asterisks, and what it says of itself at
+#: the end; the folders that make enters; steps of other jobs (``  CC      x.o``).
+_NOISE = re.compile(
+    r"-- |checking |configure: (?!error)|(Header|Program|Library|Run-time dependency|Checking) |"
+    r"\*{4,}|Check \[OK\]: |Please install .* first$|    sudo apt-get install |"
+    r"\[build\.sh:(info\]|error\] (Running|exit code) )|"
+    r"g?make(\[\d+\])?: (Entering|Leaving) directory |.*\*\*\* Waiting for unfinished jobs|"
+    r"  [A-Z]{2,8} (\[M\])? +\S+$|@"
 )
-#: Lines that explain a failure, at most.
-RELEVANT_LINES = 15
+#: make's own words, ``make[2]: *** [FILE:LINE: TARGET] Error 1``: a line for each make around it.
+_MAKE = re.compile(r"^(?:g?make(?:\[(?P<depth>\d+)\])?|(?P<file>\S+)): \*\*\* ")
+#: Lines that explain a failure, at most; how far the cause is from make's words; and how far its
+#: lines are from one another (a compiler prints lines of the source between).
+RELEVANT_LINES, REACH, TOGETHER = 15, 60, 8
 
 #: Estimate for a package that was never timed.
 UNKNOWN_SECONDS = 10.0
@@ -97,7 +105,7 @@ class Follower:
         message = _MESSAGE.match(text)
         if not message:
             return
-        match = _PACKAGE.match(message["rest"]) or _UNVERSIONED.match(message["rest"])
+        match = _PACKAGE.match(message["rest"])
         if not match:
             self.package, self.step = "", message["rest"]
             return
@@ -115,22 +123,13 @@ class Follower:
 
     @property
     def total(self) -> int:
-        """Packages of this run, 0 while not known.
+        """Packages of this run, 0 while not known."""
+        return len(self._seen) + len(self._later()) if self._order else 0
 
-        The order holds all packages; those before the first one seen were built by earlier runs.
-        """
-        return len(self._remaining(include_seen=True))
-
-    def _remaining(self, *, include_seen: bool) -> list[str]:
-        if not self._order:
-            return []
-        if not self._seen:
-            return list(self._order) if include_seen else []
-        indices = [self._order.index(name) for name in self._seen if name in self._order]
-        if not indices:
-            return list(self._order)
-        later = self._order[max(indices) + 1 :]
-        return [*self._seen, *later] if include_seen else later
+    def _later(self) -> list[str]:
+        # The order holds all packages; those before the first one seen were built by earlier runs.
+        places = [self._order.index(name) for name in self._seen if name in self._order]
+        return self._order[max(places, default=-1) + 1 :]
 
     def seconds_left(self, now: float | None = None) -> float | None:
         """Estimate from earlier timings of these packages; None without any."""
@@ -140,9 +139,7 @@ class Follower:
         current = self._seen[-1]
         spent = moment - self._began[current]
         left = max(0.0, self._past.get(current, UNKNOWN_SECONDS) - spent)
-        return left + sum(
-            self._past.get(name, UNKNOWN_SECONDS) for name in self._remaining(include_seen=False)
-        )
+        return left + sum(self._past.get(name, UNKNOWN_SECONDS) for name in self._later())
 
     def headline(self, now: float | None = None) -> str:
         """``package 12 of 83, 9 min left: openssh, Building``."""
@@ -157,16 +154,27 @@ class Follower:
 
 
 def relevant(lines: Sequence[str]) -> list[str]:
-    """The lines that explain a failure: from the first telling one of the last 200."""
-    plain_lines = [text for line in lines if (text := plain(line)) and not line.startswith("@")]
-    window = plain_lines[-200:]
-    for index, line in enumerate(window):
-        if _TELLING.search(line) and not _PROBE.match(line):
-            tail = window[max(0, index - 3) :]
-            if len(tail) <= RELEVANT_LINES:
-                return tail
-            return [*tail[: RELEVANT_LINES - 4], "...", *tail[-3:]]
-    return window[-RELEVANT_LINES:]
+    """The lines that explain a failure: searched backwards from the last error of make."""
+    kept = [text for line in lines if (text := plain(line)) and not _NOISE.match(text)]
+    makes = [(index, match) for index, text in enumerate(kept) if (match := _MAKE.match(text))]
+    # From the outermost make inwards: an earlier error that did not end the build is less deep.
+    at, depth, outer = len(kept) - 1, 0, list[str]()
+    for place, (index, match) in enumerate(reversed(makes)):
+        inner = depth if match["file"] else int(match["depth"] or 0)
+        if inner < depth:
+            break
+        outer[:0] = [kept[at]] if place else []
+        at, depth = index, inner
+    first = at
+    for index in range(at, max(-1, at - REACH), -1):
+        if first < at and first - index > TOGETHER:
+            break
+        if _TELLING.search(kept[index]):
+            first = index
+    shown = [*kept[max(0, first - 1) : at + 1], *outer]
+    if len(shown) <= RELEVANT_LINES:
+        return shown
+    return [*shown[: RELEVANT_LINES - 5], "...", *shown[-4:]]
 
 
 def _duration(seconds: float) -> str:
@@ -175,52 +183,60 @@ def _duration(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Failure:
-    """A failure that was seen before."""
+    """A failure that was seen before: its name, a pattern of its lines, and what to do."""
 
     name: str
-    pattern: re.Pattern[str]
+    pattern: str
     remedy: str
     #: It may leave truncated files, so the stage must not be continued as it is.
     leaves_truncated_files: bool = False
 
 
-def _known(name: str, pattern: str, remedy: str, *, cut: bool = False) -> Failure:
-    return Failure(name, re.compile(pattern, re.IGNORECASE), remedy, cut)
-
-
 KNOWN = (
-    _known(
+    Failure(
         "disk-full",
         r"No space left on device|Disk quota exceeded",
         "the engine's disk is full: free some space (`docker system df` shows what uses it, "
         "`invoke clean --level volumes` removes our volumes), then run the same command again",
-        cut=True,
+        leaves_truncated_files=True,
     ),
-    _known(
+    Failure(
         "out-of-memory",
         r"fatal error: Killed signal|\bKilled\b.*(cc1|cc1plus|ld|collect2)|"
         r"internal compiler error: Killed|virtual memory exhausted|Cannot allocate memory",
         "a compiler ran out of memory: use fewer jobs (`--jobs 2`), or give the engine more memory",
-        cut=True,
+        leaves_truncated_files=True,
     ),
-    _known(
+    Failure(
+        "unfit-sdk",
+        r"^error: this SDK ",
+        "take the SDK at the pin in configs/sources.yml (without --sdk-path and --sdk-url), or put "
+        "in what is missing; another name of a BoardConfig goes into configs/boards/BOARD.yml",
+    ),
+    Failure(
         "dropped-symbol",
         r"BR2_\w+ was asked to be .*, is ",
         "Buildroot drops a symbol of the variant; file and line are above: mend that line (`invoke "
         "menuconfig` shows the symbols and prints lines for the file)",
     ),
-    _known(
+    Failure(
         "npu-models",
         r"npu-models: .* is missing",
         "a model has not been converted: run `invoke convert-models`, then this again",
     ),
-    _known(
+    Failure(
         "wrong-hash",
         r"has wrong sha(256|512|1) hash|wrong sha256",
         "a download has another hash than its package states: remove that file from the "
         "downloads (`invoke shell`, then see /cache/dl), and check whether a proxy changes files",
     ),
-    _known(
+    Failure(
+        "patch",
+        r"hunks? FAILED|can't find file to patch",
+        "a patch does not fit the version that is built: compare the package in br2-external with "
+        "this SDK's Buildroot",
+    ),
+    Failure(
         "download",
         r"Could not resolve host|Temporary failure in name resolution|Connection timed out|"
         r"unable to resolve host|Network is unreachable|Connection refused|"
@@ -229,58 +245,29 @@ KNOWN = (
         "passed on); finished downloads are kept, so run the same command again; `invoke fetch` "
         "downloads everything without building",
     ),
-    _known(
+    Failure(
         "case-insensitive",
         r"No rule to make target '?net/netfilter/xt_",
         "the SDK is on a file system that takes xt_DSCP.c and xt_dscp.c for one file (a Mac's or "
         "Windows folder): keep the engine's volumes on a Linux file system",
     ),
-    _known(
-        "path-with-spaces",
-        r"Your PATH contains spaces",
-        "PATH has spaces or tabs, which Buildroot refuses (issue 312); on WSL set "
-        "appendWindowsPath=false in /etc/wsl.conf; in our container PATH is clean, so see what "
-        "`invoke shell` shows",
-    ),
-    _known(
-        "no-rootfs",
-        r"Not found rootfs tarball|Build rootfs is not yet complete|no rootfs archive",
-        "the firmware stage needs the rootfs stage's result (issue 71): run with --from rootfs",
-    ),
-    _known(
-        "sshd-config",
-        r"etc/ssh/sshd_config.*No such file",
-        "this SDK copies OpenSSH's configuration without asking (issue 190): use the SDK at the "
-        "pin in configs/sources.yml, or select BR2_PACKAGE_OPENSSH",
-    ),
-    _known(
+    Failure(
         "libiconv",
         r"undefined reference to [`']?libiconv",
         "a host library found another libiconv (issue 186, met with mc): leave out the package "
         "that brought host-libglib2 in, or build with --force in a fresh volume",
     ),
-    _known(
-        "fakeroot",
-        r"fakeroot.*Function not implemented|semop.*Function not implemented",
-        "fakeroot needs System V semaphores, which WSL 1 lacks (issue 47): convert the "
-        "distribution to WSL 2",
-    ),
-    _known(
+    Failure(
         "wrong-architecture",
         r"Exec format error|qemu-x86_64.*(fault|Could not open)|rosetta error",
         "the toolchain has x86-64 programs only: build on an x86-64 engine (`docker context`)",
     ),
-    _known(
-        "menu",
-        r"Which would you like\?|You're building on Linux.*Lunch menu|Please Select an option|"
-        r"BoardConfig.*not found",
-        "build.sh did not find its .BoardConfig.mk link and went to its menu: run with --from "
-        "uboot; if it comes again, this SDK is not the one at the pin",
-    ),
-    _known(
-        "configure-as-root",
-        r"you should not run configure as root",
-        "FORCE_UNSAFE_CONFIGURE=1 did not reach a configure script: please report the log",
+    Failure(
+        "missing-tool",
+        r"(not found|No such file or directory)\n(.*\n){0,3}.*\*\*\* \[.*\] Error 127|"
+        r"^ERROR: No '\S+', please",
+        "the build image lacks a program: add it to docker/Dockerfile, or give another image with "
+        "--base-image",
     ),
 )
 
@@ -290,7 +277,14 @@ def recognise(ended: Ended, lines: Sequence[str]) -> Failure | None:
     if ended.out_of_memory:
         return next(known for known in KNOWN if known.name == "out-of-memory")
     text = "\n".join(plain(line) for line in lines[-300:])
-    return next((failure for failure in KNOWN if failure.pattern.search(text)), None)
+    return next(
+        (
+            failure
+            for failure in KNOWN
+            if re.search(failure.pattern, text, re.IGNORECASE | re.MULTILINE)
+        ),
+        None,
+    )
 
 
 def explain(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pico_image.engine.run import Ended
@@ -111,24 +113,62 @@ def test_colours_are_taken_off() -> None:
     assert plain("\x1b[7m>>> a 1 Building\x1b[27m\x1b(B") == ">>> a 1 Building"
 
 
+#: Ends of logs of builds that really failed, each with a cause that was put there: the scripts of a
+#: fork of the SDK (2025-11) and Buildroot 2023.02.6, with paths of the container in place of the
+#: machine's. The first telling line, and the failure that is recognised.
+REAL = {
+    "uboot-no-cc1": ("error trying to exec 'cc1'", None),
+    "uboot-werror": ("error: ", None),
+    "uboot-no-dtc": ("ERROR: No 'dtc', please", "missing-tool"),
+    "uboot-disk-full": ("No space left on device", "disk-full"),
+    "uboot-out-of-memory": ("fatal error: Killed signal", "out-of-memory"),
+    "kernel-fragment": ("No configuration exists for this target", None),
+    "kernel-dts": ("No rule to make target 'arch/arm/boot/dts/rv1103g", None),
+    "kernel-header": ("linux/absent_header.h: No such file", None),
+    "kernel-forbidden-warning": ("error, forbidden warning:page_alloc.c", None),
+    "kernel-no-python": ("No such file or directory", "missing-tool"),
+    "media": ("uses VFP register arguments", None),
+    "packer": ("Not found image file: /build/parts/download.bin", None),
+    "buildroot-compile": ("absent.h: No such file", None),
+    "buildroot-patch": ("Hunk #1 FAILED", "patch"),
+    "buildroot-hash": ("has wrong sha256 hash", "wrong-hash"),
+    "buildroot-download": ("failed: Name or service not known", "download"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(REAL))
+def test_logs_of_real_failures(name: str) -> None:
+    lines = (Path(__file__).parent / "logs" / f"{name}.txt").read_text().splitlines()
+    cause, known = REAL[name]
+    shown = relevant(lines)
+    assert cause in "\n".join(shown[:4]), shown
+    assert len(shown) <= 15
+    assert not [line for line in shown if "******" in line or line.startswith(("Check", "Please"))]
+    if name != "packer":
+        assert shown[-1].startswith("make: *** ["), shown
+    found = log.recognise(FAILED, lines)
+    assert (found.name if found else None) == known
+
+
+def test_every_real_log_is_read() -> None:
+    assert {path.stem for path in (Path(__file__).parent / "logs").iterdir()} == set(REAL)
+
+
 #: Lines as they were met: in the SDK's tracker (numbers in log.py), in Buildroot, in GCC.
 MET = {
     "disk-full": "tar: ./usr/lib: Cannot write: No space left on device",
     "out-of-memory": "arm-gcc: fatal error: Killed signal terminated program cc1plus",
+    "unfit-sdk": "error: this SDK has no driver of the NPU (sysdrv/source/kernel/drivers/rknpu)",
+    "missing-tool": "ERROR: No 'dtc', please: apt-get install device-tree-compiler",
+    "patch": "1 out of 1 hunk FAILED -- saving rejects to file main.c.rej",
     "dropped-symbol": "configs/variants/mine.yml:4: BR2_PACKAGE_HTOPP was asked to be y, is absent "
     "(Buildroot has no such symbol)",
     "npu-models": "npu-models: /src/models/x/model.rknn is missing; invoke convert-models",
     "wrong-hash": "ERROR: while checking hashes: zlib.tar.xz has wrong sha256 hash:",
     "download": "wget: unable to resolve host address 'sources.buildroot.net'",
     "case-insensitive": "make[3]: *** No rule to make target 'net/netfilter/xt_DSCP.o', needed by",
-    "path-with-spaces": "Your PATH contains spaces, TABs, and/or newline (\\n) characters.",
-    "no-rootfs": "[build.sh:error] Not found rootfs tarball: /sdk/output/out/rootfs.tar",
-    "sshd-config": "cp: cannot stat 'etc/ssh/sshd_config': No such file or directory",
     "libiconv": "ld: gconvert.c: undefined reference to `libiconv_open'",
-    "fakeroot": "fakeroot, while creating message channels: Function not implemented",
     "wrong-architecture": "arm-rockchip830-gcc: cannot execute: Exec format error",
-    "menu": "Which would you like? [0~12][default:0]:",
-    "configure-as-root": "configure: error: you should not run configure as root (set FORCE_...)",
 }
 
 
