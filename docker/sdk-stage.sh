@@ -1,178 +1,197 @@
 #!/usr/bin/env bash
-# Runs in the build container: one stage of the Luckfox SDK, in /build/sdk.
+# Runs in the build container: one stage of an image.
 #
 # Usage: sdk-stage.sh STAGE [ACTION [ARGUMENT]]...
 #        sdk-stage.sh prepare      only link the board's configuration, for a shell or a menu
+#   uboot, kernel, media   by build.sh of the Luckfox SDK in /build/sdk
+#   rootfs                 by Buildroot in /build/output
+# What the host takes is in /build/results; its names, sizes and hashes are in the stage's state.
 # Actions run before the stage and remove files of earlier runs that must not affect this one:
 #   clean-stage          `build.sh clean STAGE`
 #   clean-target         Buildroot's target folder; packages are installed again, not rebuilt
 #   wipe-output          everything that Buildroot has built; downloads and compiler cache stay
 #   drop-unfinished      packages whose build was interrupted
 #   drop NAME-VERSION    one package, and its files in the target
-#   drop-media           results of media and app, for an image without them
-# In the environment: PICO_BOARD_CONFIG, PICO_OVERLAY (see render.py), PICO_STATE (a line of JSON
+# In the environment: PICO_BOARD_CONFIG, PICO_DEFCONFIG (see render.py), PICO_STATE (a line of JSON
 # that describes this run), PICO_JOBS, PICO_NEED_KB (status 5: there is less space).
 set -euo pipefail
 
 sdk=/build/sdk
 states=/build/states
-board=/build/board
+results=/build/results
+modules=/build/modules
 stage=$1
 shift
+# shellcheck source=docker/buildroot.sh
+. /src/docker/buildroot.sh
 
-# Buildroot's version differs between SDKs; a build with a fixed version broke (seedsigner).
-buildroot_folder() {
-    local version
-    version=$(sed -n 's/^BUILDROOT_VER *[?:]*= *//p' "$sdk/sysdrv/Makefile" | head -n 1)
-    echo "$sdk/sysdrv/source/buildroot/${version:?no BUILDROOT_VER in sysdrv/Makefile}"
+prepare() {
+    local kernel=$sdk/sysdrv/source/kernel/arch/arm
+    # A link, and outside of the checkout: a regular file would be ignored, and every sub-command
+    # would open the vendor's menu.
+    mkdir -p /build/board
+    cp "/src/br2-external/configs/$PICO_BOARD_CONFIG" /build/board/
+    # Not MAKEFLAGS: sysdrv/Makefile cannot run in parallel.
+    [ -z "${PICO_JOBS:-}" ] || echo "export RK_JOBS=$PICO_JOBS" >>"/build/board/$PICO_BOARD_CONFIG"
+    ln -sfn "/build/board/$PICO_BOARD_CONFIG" "$sdk/.BoardConfig.mk"
+    # U-Boot's script takes twice the number of processors, and nothing from outside.
+    sed -i "s/^JOB=.*/JOB=${PICO_JOBS:-$(nproc)}/" "$sdk/sysdrv/source/uboot/u-boot/make.sh"
+    # The kernel looks for fragments beside its defconfigs, and for device trees of ours, which
+    # include one of the vendor's and change what does not work there, beside its own.
+    cp /src/board/luckfox-pico/kernel.config "$kernel/configs/pico-image.config"
+    cp /src/board/luckfox-pico/dts/*.dts "$kernel/boot/dts/"
 }
 
-# build.sh looks for overlays and scripts beside the real file of .BoardConfig.mk, so one folder
-# outside the checkout links to ours and the vendor's.
-make_board() {
-    rm -rf "$board"
-    mkdir -p "$board/overlay"
-    local item
-    for item in "$sdk"/project/cfg/BoardConfig_IPC/*.sh; do
-        [ -e "$item" ] && ln -s "$item" "$board/"
-    done
-    for item in "$sdk"/project/cfg/BoardConfig_IPC/overlay/*; do
-        [ -d "$item" ] && ln -s "$item" "$board/overlay/"
-    done
-    rm -f "$board/overlay/$PICO_OVERLAY"
-    if [ -d /src/board/luckfox-pico/overlay ]; then
-        ln -s /src/board/luckfox-pico/overlay "$board/overlay/$PICO_OVERLAY"
-    fi
-    cp "/src/br2-external/configs/$PICO_BOARD_CONFIG" "$board/"
-    # Not MAKEFLAGS: sysdrv/Makefile cannot run in parallel, it removes the rootfs folder while
-    # another of its targets fills it.
-    [ -z "${PICO_JOBS:-}" ] || echo "export RK_JOBS=$PICO_JOBS" >>"$board/$PICO_BOARD_CONFIG"
-    # A regular file would be ignored, and every sub-command would open the vendor's menu.
-    ln -sfn "$board/$PICO_BOARD_CONFIG" "$sdk/.BoardConfig.mk"
-}
-
-# The SDK asks two servers within 1.5 s which one is faster, and removes Buildroot's primary site
-# when neither answers; in the vendor's container there is no curl to ask with. This is our own
-# copy of the SDK, so the script can be replaced.
-keep_mirror() {
-    local probe=$sdk/sysdrv/tools/board/mirror_select/buildroot_mirror_select.sh
-    if [ -d "${probe%/*}" ] && ! grep -qs pico-image "$probe"; then
-        # By a rename, and also where it is missing: a container that was killed between the removal
-        # and the new file left an SDK whose rootfs stage failed from then on.
-        printf '#!/bin/sh\n# Put here by pico-image: keeps the sites that the defconfig names.\nexit 0\n' \
-            >"$probe.new"
-        chmod 0755 "$probe.new"
-        mv -f "$probe.new" "$probe"
-    fi
-}
-
-package_folders() {
-    find "$1/output/build" -mindepth 1 -maxdepth 1 -type d \
-        ! -name buildroot-config ! -name buildroot-fs 2>/dev/null || true
-}
+# -- what goes first ---------------------------------------------------------------------
 
 # Removes a package's files from the target, by Buildroot's own list, then its build.
 drop() {
-    local folder=$1/output/build/$2
+    local folder=$output/build/$1
     if [ -f "$folder/.files-list.txt" ]; then
-        sed 's/^[^,]*,//' "$folder/.files-list.txt" | (cd "$1/output/target" && xargs -d '\n' -r rm -f --)
+        sed 's/^[^,]*,//' "$folder/.files-list.txt" | (cd "$output/target" && xargs -d '\n' -r rm -f --)
     fi
     rm -rf "$folder"
 }
 
 drop_unfinished() {
     local folder
-    package_folders "$1" | while read -r folder; do
-        if [ ! -e "$folder/.stamp_installed" ] && [ ! -e "$folder/.stamp_host_installed" ]; then
+    for folder in "$output"/build/*/; do
+        case $folder in */\*/ | */buildroot-config/ | */buildroot-fs/) continue ;; esac
+        if [ ! -e "$folder.stamp_installed" ] && [ ! -e "$folder.stamp_host_installed" ]; then
             echo "building $(basename "$folder") again: its build was interrupted"
-            drop "$1" "$(basename "$folder")"
+            drop "$(basename "$folder")"
         fi
     done
 }
 
 clean() {
-    local buildroot
     case $1 in
-        clean-stage) ./build.sh clean "$stage" ;;
-        drop-media)
-            rm -f "$states/media.json" "$states/app.json"
-            rm -rf output/out/media_out output/out/app_out
+        clean-stage)
+            # The drivers outside of the kernel's tree are made by the kernel's makefiles.
+            [ "$stage" != kernel ] || ./build.sh clean driver
+            ./build.sh clean "$stage"
+            # It may remove .BoardConfig.mk, without which it waits at its menu.
+            prepare
             ;;
-        *)
-            buildroot=$(buildroot_folder)
-            [ -d "$buildroot/output" ] || return 0
-            case $1 in
-                clean-target) ./build.sh clean rootfs ;;
-                wipe-output) rm -rf "$buildroot/output" ;;
-                drop-unfinished) drop_unfinished "$buildroot" ;;
-                drop) drop "$buildroot" "$2" ;;
-                *) echo "unknown action $1" >&2 && exit 2 ;;
-            esac
+        clean-target)
+            rm -rf "$output/target"
+            find "$output/build" -maxdepth 2 -name .stamp_target_installed -delete 2>/dev/null || true
             ;;
+        wipe-output) rm -rf "$output" ;;
+        drop-unfinished) drop_unfinished ;;
+        drop) drop "$2" ;;
+        *) echo "unknown action $1" >&2 && exit 2 ;;
     esac
 }
 
-# The firmware stage changes the unpacked rootfs in place (strips it, adds scripts, applies
-# overlays), so each run starts from the archive of the rootfs stage.
-reset_firmware() {
-    local archive
-    rm -rf output/out/oem output/out/userdata
-    rm -f output/image/{env,oem,userdata,rootfs,update}.img output/image/{sd,tftp}_update.txt
-    for archive in output/out/sysdrv_out/rootfs_*.tar; do
-        [ -f "$archive" ] || { echo "no rootfs archive: the rootfs stage has not run" >&2 && exit 1; }
-        rm -rf "output/out/$(basename "$archive" .tar)"
-        tar xf "$archive" -C output/out
+# -- the stages --------------------------------------------------------------------------
+
+# take FILE...: hands results to the host. build.sh can end with 0 without having made anything.
+take() {
+    local file
+    mkdir -p "$results"
+    for file in "$@"; do
+        [ -s "$file" ] || { echo "the stage $stage ended without an error, but there is no $file" >&2 && exit 1; }
+        cp "$file" "$results/.new"
+        mv "$results/.new" "$results/$(basename "$file")"
     done
-    # build.sh copies from them unconditionally; skipped stages do not make them.
-    mkdir -p output/out/media_out output/out/app_out
 }
 
-# Prints names and order of the packages, for the progress display. In a separate folder: two
-# makes in Buildroot's output folder would rewrite each other's list of external trees.
-print_order() {
-    local buildroot
-    buildroot=$(buildroot_folder)
-    until [ -e "$buildroot/.config" ] && [ "$buildroot/.config" -nt "$states/$stage.json" ]; do
-        sleep 1
-    done
-    mkdir -p /tmp/order
-    cp "$buildroot/.config" /tmp/order/
-    make -s -C "$buildroot" O=/tmp/order show-build-order 2>/dev/null | sed 's/^/@order /'
+pack() { # pack NAME FOLDER: an archive of its content that depends on nothing else
+    mkdir -p "$results"
+    tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
+        -cf "$results/.new" -C "$2" .
+    mv "$results/.new" "$results/$1"
 }
 
-# Saves names, versions and licences of all packages, for the bill of materials. The image does not
-# need it: a Buildroot without this target must not fail a build of an hour.
-save_packages() {
-    local buildroot
-    buildroot=$(buildroot_folder)
-    mkdir -p /tmp/order
-    cp "$buildroot/.config" /tmp/order/
-    if ! make -s -C "$buildroot" O=/tmp/order show-info >"$states/.packages.new"; then
+uboot() {
+    ./build.sh uboot </dev/null
+    take output/image/{idblock,uboot}.img output/image/download.bin
+    made=(idblock.img uboot.img download.bin)
+}
+
+kernel() {
+    local drivers=output/out/sysdrv_out/kernel_drv_ko release
+    rm -rf "$drivers" # build.sh copies over what is there
+    ./build.sh driver </dev/null
+    if ! release=$(grep -aom 1 'vermagic=[^ ]*' "$drivers/rknpu.ko"); then
+        echo "error: the kernel was built without the NPU's driver: there is no rknpu.ko in $drivers" >&2
+        exit 1
+    fi
+    take output/image/boot.img
+    pack modules.tar "$drivers"
+    # For Buildroot's package npu-module.
+    rm -rf "$modules" "$modules.new"
+    cp -r "$drivers" "$modules.new"
+    echo "${release#vermagic=}" >"$modules.new/release"
+    mv "$modules.new" "$modules"
+    made=(boot.img modules.tar)
+}
+
+media() {
+    local out=output/out/media_out oem=/build/oem name
+    ./build.sh media </dev/null
+    rm -rf "$oem"
+    mkdir -p "$oem/share/iqfiles"
+    for name in bin lib share usr; do
+        [ ! -d "$out/$name" ] || cp -a "$out/$name/." "$oem/${name#usr}/"
+    done
+    # The tuning files of the cameras that the board's BoardConfig names.
+    # shellcheck disable=SC2016 # the variables of that file
+    for name in $(SDK_ROOT_DIR=$sdk bash -c '. ./.BoardConfig.mk; echo "$RK_CAMERA_SENSOR_IQFILES" "$RK_CAMERA_SENSOR_CAC_BIN"'); do
+        [ ! -e "$out/isp_iqfiles/$name" ] || cp -a "$out/isp_iqfiles/$name" "$oem/share/iqfiles/"
+    done
+    pack media.tar "$oem"
+    made=(media.tar)
+}
+
+rootfs() {
+    local stamp
+    buildroot "$PICO_DEFCONFIG"
+    # Names and order of the packages, for the progress display.
+    buildroot -s show-build-order 2>/dev/null | sed 's/^/@order /' || true
+    # Buildroot notices no change of what a package is made from.
+    for stamp in "$output"/build/npu-module-*/.stamp_target_installed; do
+        [ ! "$modules" -nt "$stamp" ] || drop "$(basename "${stamp%/*}")"
+    done
+    buildroot source
+    buildroot ${PICO_JOBS:+BR2_JLEVEL="$PICO_JOBS"}
+    take "$output/images/rootfs.tar"
+    # Names, versions and licences of all packages, for the bill of materials. The image does not
+    # need it: a Buildroot without this target must not fail a build of an hour.
+    if ! buildroot -s show-info >"$states/.packages.new"; then
         echo "Buildroot does not list its packages: there will be no bill of materials" >&2
         : >"$states/.packages.new"
     fi
     mv "$states/.packages.new" "$states/packages.info"
+    # The modules too: a kernel that was built again with others needs this stage again.
+    made=(rootfs.tar modules.tar)
 }
 
-write_state() {
-    local line=$1
-    printf '%s\n' "$line" >"$states/.$stage.new"
+# -- the states --------------------------------------------------------------------------
+
+write_state() { # write_state NAME [OUTPUTS]: PICO_STATE with the state of the stage
+    printf '{"state": "%s", "outputs": {%s}, "run": %s}\n' "$1" "${2:-}" "$PICO_STATE" >"$states/.$stage.new"
     sync "$states/.$stage.new"
     mv "$states/.$stage.new" "$states/$stage.json"
 }
 
-state() { # state NAME [OUTPUTS]: PICO_STATE with the state of the stage
-    printf '{"state": "%s", "outputs": {%s}, "run": %s}' "$1" "${2:-}" "$PICO_STATE"
-}
-
 outputs() {
-    local file
-    for file in output/image/* output/image/.env.txt; do
-        [ -f "$file" ] || continue
-        printf '%s"%s": ["%s", %s]' "${separator:-}" "$(basename "$file")" \
-            "$(sha256sum <"$file" | cut -d ' ' -f 1)" "$(stat -c %s "$file")"
+    local name separator=
+    for name in "${made[@]}"; do
+        printf '%s"%s": ["%s", %s]' "$separator" "$name" \
+            "$(sha256sum <"$results/$name" | cut -d ' ' -f 1)" "$(stat -c %s "$results/$name")"
         separator=', '
     done
+}
+
+ended() {
+    local status=$? file
+    # The time of each package, and the package of each file (for the size report).
+    for file in build-time.log packages-file-list.txt; do
+        [ "$stage" != rootfs ] || [ ! -f "$output/build/$file" ] || cp "$output/build/$file" "$states/"
+    done
+    [ "$status" -eq 0 ] || write_state failed
 }
 
 free=$(df -Pk /build | awk 'NR == 2 { print $4 }')
@@ -182,75 +201,15 @@ if [ "$free" -lt "${PICO_NEED_KB:-0}" ]; then
 fi
 mkdir -p "$states"
 cd "$sdk"
-make_board
-# The kernel looks for fragments beside its defconfigs.
-cp /src/board/luckfox-pico/kernel.config sysdrv/source/kernel/arch/arm/configs/pico-image.config
-# Device trees of ours, which include one of the vendor's and change what does not work there.
-cp /src/board/luckfox-pico/dts/*.dts sysdrv/source/kernel/arch/arm/boot/dts/
-keep_mirror
+prepare
 [ "$stage" != prepare ] || exit 0
 while [ $# -gt 0 ]; do
-    case $1 in
-        drop)
-            clean drop "$2"
-            shift 2
-            ;;
-        *)
-            clean "$1"
-            shift
-            # build.sh clean may remove .BoardConfig.mk, without which it waits at its menu.
-            make_board
-            ;;
-    esac
+    clean "$@"
+    [ "$1" != drop ] || shift
+    shift
 done
-write_state "$(state begun)"
-
-order_job=
-case $stage in
-    rootfs)
-        buildroot=$(buildroot_folder)
-        # The SDK takes any folder of that name for a complete Buildroot. Its defconfig is loaded
-        # after everything is copied, so without .config the copying was interrupted.
-        [ -e "$buildroot/.config" ] || rm -rf "$buildroot"
-        print_order &
-        order_job=$!
-        ;;
-    firmware) reset_firmware ;;
-esac
-
-status=0
-./build.sh "$stage" </dev/null || status=$?
-[ -z "$order_job" ] || kill "$order_job" 2>/dev/null || true
-if [ "$stage" = rootfs ]; then
-    # The time of each package, and the package of each file (for the size report).
-    for file in build-time.log packages-file-list.txt; do
-        [ ! -f "$(buildroot_folder)/output/build/$file" ] ||
-            cp "$(buildroot_folder)/output/build/$file" "$states/$file"
-    done
-fi
-if [ "$status" -ne 0 ]; then
-    write_state "$(state failed)"
-    exit "$status"
-fi
-
-# build.sh can exit 0 without a result: without the archive its firmware stage prints an error and
-# exits 0.
-needs=()
-case $stage in
-    rootfs) needs=(output/out/sysdrv_out/rootfs_*.tar) ;;
-    firmware) needs=(output/image/{env,idblock,uboot,boot,oem,userdata,rootfs}.img) ;;
-esac
-for file in "${needs[@]}"; do
-    if [ ! -s "$file" ]; then
-        echo "build.sh $stage ended without an error, but there is no $file" >&2
-        write_state "$(state failed)"
-        exit 1
-    fi
-done
-[ "$stage" != rootfs ] || save_packages
+write_state begun
+trap ended EXIT
+"$stage"
 sync -f /build
-if [ "$stage" = firmware ]; then
-    write_state "$(state "done" "$(outputs)")"
-else
-    write_state "$(state "done")"
-fi
+write_state "done" "$(outputs)"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Buildroot calls this when its images are written: post-image.sh IMAGES
-# Prints the size of the root file system, before the SDK packs it into its partition.
+# Prints the size of the root file system, before it is packed into its partition.
 set -eu
 
 images=${1:?usage: post-image.sh IMAGES_FOLDER}

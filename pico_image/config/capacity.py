@@ -99,12 +99,6 @@ def check_packages(target: Target) -> None:
             "bench_at_boot needs the package npu-bench",
             "add npu-bench to packages",
         ),
-        (
-            "camera",
-            target.variant.camera and board.buildroot and board.app_type is None,
-            f"the vendor has no camera application for the board {board.name}",
-            "leave camera out",
-        ),
     ):
         if wrong:
             raise target.error(key, f"{key}: {message}", hint)

@@ -27,9 +27,6 @@ TEMPLATES = Path("configs/templates")
 DEFCONFIG_TEMPLATE = "defconfig.j2"
 BOARD_CONFIG_TEMPLATE = "board-config.mk.j2"
 
-#: Our overlay's name among the SDK's: a folder ``overlay/NAME`` beside the BoardConfig file.
-OVERLAY = "overlay-luckfox-npu"
-
 _SYMBOL = re.compile(r"^BR2_[A-Za-z0-9_]+$")
 _SET = re.compile(r"^(BR2_[A-Za-z0-9_]+)=(.*)$")
 _UNSET = re.compile(r"^# (BR2_[A-Za-z0-9_]+) is not set$")
@@ -197,8 +194,6 @@ def _render(target: Target, template: str) -> str:
                 board=target.board,
                 variant=target.variant,
                 cma_mib=target.cma_mib,
-                defconfig=defconfig_name(target.name),
-                overlays=[*target.board.sdk_overlays, OVERLAY],
                 partitions=target.partitions,
             )
         )

@@ -86,11 +86,6 @@ class Board(Strict):
     kernel_dts: str | None = None
     uboot_fragment: str | None = None
     sdk_board_config: str | None = None
-    sdk_overlays: list[str] = Field(
-        default=["overlay-luckfox-config", "overlay-luckfox-buildroot-init"],
-        description="the vendor's overlays that stay; another of its sets a known root password",
-    )
-    app_type: str | None = Field(default=None, description="the vendor's camera application")
     ethernet: bool = False
     wifi: str | None = Field(default=None, description="the chip; no image sets it up")
     console: str = "ttyFIQ0"

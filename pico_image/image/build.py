@@ -108,7 +108,9 @@ def build_image(
         console.logging_to(output_dir() / target.name / "logs", "build-image"),
     ):
         backend.check(target)
-        models = convert.convert_all(console, target.config, target.models)
+        models = {}
+        if options is None or options.takes_models:
+            models = convert.convert_all(console, target.config, target.models)
         return make_image(console, backend, target, models, login=login, forms=forms)
 
 

@@ -1,14 +1,15 @@
-"""The ``luckfox-sdk`` backend: a target's parts out of the vendor's SDK, in a container.
+"""The ``luckfox-sdk`` backend: a target's parts by the vendor's SDK and Buildroot, in a container.
 
-The vendor's build.sh asks questions, forgets its configuration, leaves root's files behind and
-keeps no log; here it runs unattended, stage by stage, each stage only when its inputs have
-changed, and its results come out as the caller's files.
+The SDK makes boot loader, kernel and modules (and a camera's libraries); Buildroot, with the SDK's
+compiler, the root file system. Each stage runs unattended, only when its inputs have changed, and
+its results come out as the caller's files; the file systems are made of them here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import io
 import json
 import subprocess
@@ -23,8 +24,11 @@ from pico_image.base.console import Console
 from pico_image.base.errors import CommandError, UserError
 from pico_image.base.files import output_dir, write_text
 from pico_image.base.project import NAME
-from pico_image.card import parts
-from pico_image.card.parts import Component, Contents, Licences, Parts
+from pico_image.card import allowed, archive, parts
+from pico_image.card.archive import Archive
+from pico_image.card.filesystem import Entry
+from pico_image.card.making import Maker
+from pico_image.card.parts import PARTS, Component, Contents, Licences, Parts
 from pico_image.compile import libraries, programs
 from pico_image.compile.toolchain import Toolchain
 from pico_image.config import kconfig, render
@@ -34,12 +38,14 @@ from pico_image.engine.client import Engine
 from pico_image.models import convert
 from pico_image.sdk import log, stages
 from pico_image.sdk.inputs import Stage, stage_key
+from pico_image.sdk.stages import States
 from pico_image.sdk.workspace import TOOLCHAIN, Options, Workspace, open_workspace, origin_of
 
 #: What `sdk-config` opens: build.sh's menus (luckfox-sdk.md section 1).
 MENUS = ("kernel", "buildroot")
 #: What the flashing tools take besides the parts; not on the card, but in the folder.
-VENDOR = ("download.bin", "update.img", "sd_update.txt", "tftp_update.txt")
+LOADER = "download.bin"
+VENDOR = (LOADER, "update.img")
 #: Buildroot's list of which package installed each file, for the size report.
 FILE_LIST = "packages-file-list.txt"
 #: What post-build.sh writes into the root file system, from the private inputs or by itself.
@@ -102,16 +108,13 @@ class Backend:
             if steps:
                 states = stages.run_steps(workspace, console, states, steps)
             else:
-                console.info("every stage of the SDK is up to date")
-            if not states.done(Stage.FIRMWARE, workspace.inputs[Stage.FIRMWARE]):
+                console.info("every stage is up to date")
+            if not all(states.done(stage, workspace.inputs[stage]) for stage in workspace.stages):
                 return Parts(images, complete=False)
             volumes.remove_others(
                 workspace.engine, console, f"{workspace.volume}-src", workspace.source
             )
-            stages.export(workspace, console, target, states.stages[Stage.FIRMWARE].outputs)
-            owners = workspace.files.read(f"states/{FILE_LIST}")
-            if owners is not None:
-                write_text(output_dir() / target.name / ".sdk" / FILE_LIST, owners.decode())
+            self._make_parts(workspace, target, contents, states)
             return Parts(
                 images,
                 provenance=_provenance(workspace, contents),
@@ -122,6 +125,41 @@ class Backend:
                 ),
                 beside=tuple(name for name in VENDOR if (images / name).is_file()),
             )
+
+    def _make_parts(
+        self, workspace: Workspace, target: Target, contents: Contents, states: States
+    ) -> None:
+        """The parts out of the results of all stages, without root's rights, and update.img."""
+        maker = Maker(self.console, target, "pico_image.sdk")
+        kept, outputs = output_dir() / target.name / ".sdk", states.outputs(workspace.stages)
+        # Images are taken as the SDK made them.
+        places = {name: kept if name.endswith(".tar") else maker.images for name in outputs}
+        stages.export(
+            workspace, self.console, {places[name] / name: mark for name, mark in outputs.items()}
+        )
+        owners = workspace.files.read(f"states/{FILE_LIST}")
+        if owners is not None:
+            write_text(kept / FILE_LIST, owners.decode())
+        tar = kept / "rootfs.tar"
+
+        def fill(folder: Path) -> Mapping[str, Entry]:
+            allowed.check_archive(target, tar, contents.login)
+            return archive.unpack([Archive(tar, devices=True)], folder)
+
+        maker.file_system("rootfs", {"tar": outputs[tar.name]}, fill)
+        if Stage.MEDIA in workspace.stages:
+            # As the vendor lays it out.
+            folders = {"modules.tar": "usr/ko", "media.tar": "usr"}
+            files = [Archive(kept / name, folder) for name, folder in folders.items()]
+            inputs = {name: outputs[name] for name in folders}
+            maker.file_system("oem", inputs, functools.partial(archive.unpack, files))
+        else:
+            maker.oem()
+        maker.userdata()
+        maker.env()
+        images = [maker.images / name for name in (*(f"{part}.img" for part in PARTS), LOADER)]
+        update = maker.images / "update.img"
+        stages.pack_update(workspace, self.console, images, update, maker.epoch)
 
     def fetch(self, target: Target, contents: Contents) -> None:
         """Download everything that ``build`` needs: container, SDK, sources of all packages."""
@@ -138,10 +176,7 @@ class Backend:
                     lines.append(line)
                     bar.note(line.strip())
 
-                container = workspace.container(
-                    "bash", "/src/docker/sdk-source.sh", Path(workspace.defconfig).name,
-                    network=True,
-                )  # fmt: skip
+                container = workspace.container("bash", stages.TOOL, "source", network=True)
                 ended = run.run(
                     workspace.engine, console, container, what="download the sources",
                     on_line=follow,
@@ -173,12 +208,12 @@ class Backend:
         with self.workspace(target, contents) as workspace:
             with self.console.step("Buildroot collects the licences"):
                 container = workspace.container(
-                    "bash", "/src/docker/sdk-legal.sh", network=not self.console.offline
+                    "bash", stages.TOOL, "legal", network=not self.console.offline
                 )
                 ended = run.run(
                     workspace.engine, self.console, container, what="collect the licences"
                 )
-            if ended.status == 6:
+            if ended.status == stages.NOTHING_THERE:
                 raise UserError(
                     f"variant {target.name} has not been built, so Buildroot has no licences of it",
                     hint=f"invoke build-image --variant {target.name}, then this again",
@@ -244,8 +279,7 @@ def sdk_config(
     if menu not in MENUS:
         raise UserError(f"unknown menu {menu!r}", hint=f"known: {', '.join(MENUS)}")
     with _entered(console, target, options) as workspace:
-        script = ["bash", "/src/docker/sdk-menu.sh", menu, Path(workspace.defconfig).name]
-        if _interactive(console, workspace, script) != 0:
+        if _interactive(console, workspace, ["bash", stages.TOOL, menu]) != 0:
             raise UserError(f"the {menu} menu ended with an error; its changes are not used")
 
         def text_of(name: str) -> str:
@@ -348,7 +382,7 @@ def _package(name: str, version: str, licence: str) -> Component:
 
 
 def _overlaid(root: Path) -> tuple[str, ...]:
-    """Files of this project that replace or join the vendor's and Buildroot's."""
+    """Files of this project that replace or join Buildroot's."""
     overlay = root / "board/luckfox-pico/overlay"
     paths = [path for path in sorted(overlay.rglob("*")) if path.is_symlink() or path.is_file()]
     return (*(f"/{path.relative_to(overlay).as_posix()}" for path in paths), *HANDED_IN)

@@ -1,4 +1,4 @@
-"""What each stage of the SDK is made from, and what to remove when that changes.
+"""What each stage is made from, and what to remove when that changes.
 
 A stage is up to date when its inputs are those of its last run. Where they differ,
 ``rootfs_actions`` removes only as much as a build from nothing would make differently.
@@ -17,20 +17,18 @@ from pico_image.base.errors import UserError
 from pico_image.engine.volumes import Entry, Tree, tree_hash
 
 #: Raise it when a stage does something else with the same inputs.
-FORMAT = 1
+FORMAT = 2
 
 Inputs = dict[str, Any]
 
 
 class Stage(Enum):
-    """A stage of the SDK's build.sh, in the order in which they run."""
+    """A stage, in the order in which they run: the last is Buildroot's, the others the SDK's."""
 
     UBOOT = "uboot"
     KERNEL = "kernel"
-    ROOTFS = "rootfs"
     MEDIA = "media"
-    APP = "app"
-    FIRMWARE = "firmware"
+    ROOTFS = "rootfs"
 
     @classmethod
     def named(cls, name: str | None) -> Stage | None:
@@ -43,32 +41,24 @@ class Stage(Enum):
 
     @property
     def downloads(self) -> bool:
-        """Whether it needs the network: of build.sh's stages only Buildroot does."""
+        """Whether it needs the network."""
         return self is Stage.ROOTFS
 
     @property
     def needs(self) -> tuple[Stage, ...]:
         """Stages whose results it uses."""
-        return {
-            Stage.ROOTFS: (Stage.KERNEL,),  # the modules are built against the kernel
-            Stage.APP: (Stage.MEDIA,),
-            Stage.FIRMWARE: (Stage.UBOOT, Stage.KERNEL, Stage.ROOTFS, Stage.MEDIA, Stage.APP),
-        }.get(self, ())
+        return (Stage.KERNEL,) if self is Stage.ROOTFS else ()  # it installs modules
 
 
-#: BoardConfig variables and the stages that read them; all stages read any other.
+_SDK = (Stage.UBOOT, Stage.KERNEL, Stage.MEDIA)
+#: BoardConfig variables and the stages that read them; all of the SDK's stages read any other.
 _READ_BY = (
-    (r"RK_UBOOT_\w+|RK_BOOT_MEDIUM", (Stage.UBOOT, Stage.FIRMWARE)),
+    (r"RK_UBOOT_\w+", (Stage.UBOOT,)),
+    # The kernel's device tree has a root= of its own.
+    (r"RK_BOOT_MEDIUM|RK_PARTITION_FS_TYPE_CFG", (Stage.UBOOT, Stage.KERNEL)),
     (r"RK_KERNEL_\w+", (Stage.KERNEL,)),
-    (r"RK_BUILDROOT_DEFCONFIG|LF_TARGET_ROOTFS", (Stage.ROOTFS,)),
-    (r"RK_APP_TYPE|RK_CAMERA_\w+", (Stage.MEDIA, Stage.APP, Stage.FIRMWARE)),
-    (
-        r"RK_POST_\w+|RK_PRE_\w+|RK_BUILD_APP_TO_OEM_PARTITION|RK_PARTITION_FS_TYPE_CFG",
-        (Stage.FIRMWARE,),
-    ),
-    (r"RK_ENABLE_(ROCKCHIP_TEST|EUDEV|ADBD|GDB)", (Stage.ROOTFS, Stage.FIRMWARE)),
-    # Sizes and CMA are only in env.img, which we make ourselves after the stages.
-    (r"RK_PARTITION_CMD_IN_ENV|RK_BOOTARGS_CMA_SIZE|RK_JOBS", ()),
+    # Sizes are only in env.img, which we make ourselves after the stages.
+    (r"RK_PARTITION_CMD_IN_ENV|RK_JOBS", ()),
 )
 _EXPORT = re.compile(r"^export (\w+)=(.*)$")
 
@@ -104,13 +94,11 @@ def values_for(stage: Stage, values: Mapping[str, str]) -> dict[str, str]:
     """The BoardConfig variables that ``stage`` reads."""
     chosen = {}
     for name, value in values.items():
-        readers = next(
-            (stages for pattern, stages in _READ_BY if re.fullmatch(pattern, name)), tuple(Stage)
-        )
-        if stage in readers:
+        found = (stages for pattern, stages in _READ_BY if re.fullmatch(pattern, name))
+        if stage in next(found, _SDK):
             chosen[name] = value
-    if stage is Stage.FIRMWARE:
-        # The mount script in the image has the names and numbers of the partitions.
+    if stage is Stage.KERNEL:
+        # The number of the root partition.
         table = values.get("RK_PARTITION_CMD_IN_ENV", "")
         chosen["partition names"] = " ".join(re.findall(r"\(([^)]*)\)", table))
     return chosen
@@ -187,7 +175,7 @@ def stage_inputs(
     """The inputs of every stage.
 
     ``tree`` has the files that the container gets, ``defconfig`` and ``board_config`` are paths in
-    it; ``sdk`` names the SDK, ``container`` the image; ``env`` is the environment of build.sh.
+    it; ``sdk`` names the SDK, ``container`` the image; ``env`` is the environment of the stages.
     """
     values = board_values(_text(tree[board_config]))
     common = {"format": FORMAT, "sdk": sdk, "container": container}
@@ -208,8 +196,6 @@ def stage_inputs(
                 "board files": {path: entry.fingerprint() for path, entry in board.items()},
                 "env": dict(env),
             }
-        if stage is Stage.FIRMWARE:
-            inputs["overlay"] = tree_hash(_below(tree, ["board/luckfox-pico/overlay/"]))
         inputs["after"] = [stage_key(stages[needed]) for needed in stage.needs]
         stages[stage] = inputs
     return stages

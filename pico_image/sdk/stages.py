@@ -1,21 +1,24 @@
-"""The SDK's stages: which have to run, running them, and their results."""
+"""The stages: which have to run, running them, and their results."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import json
+import os
 import shutil
+import struct
+import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.base.files import atomic_write, output_dir, sha256_file
-from pico_image.card.env import env_image, env_text
-from pico_image.config.target import Target
+from pico_image.base.files import sha256_file, write_text
 from pico_image.engine import run
 from pico_image.engine.volumes import Entry
 from pico_image.sdk import checkout, log
@@ -24,9 +27,10 @@ from pico_image.sdk.inputs import Inputs, Stage, rootfs_actions, stage_key
 from pico_image.sdk.workspace import Workspace
 
 SCRIPT = "/src/docker/sdk-stage.sh"
-IMAGE_FOLDER = "sdk/output/image"
-#: These contain the environment, so they are left out when ours differs from the SDK's.
-WITH_ENVIRONMENT = ("update.img", "sd_update.txt", "tftp_update.txt")
+#: What is done in a container beside the stages.
+TOOL = "/src/docker/sdk-tool.sh"
+#: Its status where nothing was built, or the SDK lacks the vendor's packer.
+NOTHING_THERE = 6
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,10 @@ class States:
     #: Output of ``make show-info`` after Buildroot's last build; empty for none.
     packages: str = ""
 
+    def outputs(self, stages: Iterable[Stage]) -> dict[str, tuple[str, int]]:
+        """Hash and size of each result of these stages, by name."""
+        return {name: it for stage in stages for name, it in self.stages[stage].outputs.items()}
+
     @property
     def begun(self) -> bool:
         """Whether anything was built in this volume before."""
@@ -57,7 +65,16 @@ class States:
 
     def done(self, stage: Stage, inputs: Inputs) -> bool:
         state = self.stages[stage]
-        return state.state == "done" and state.key == stage_key(inputs)
+        return (
+            state.state == "done"
+            and state.key == stage_key(inputs)
+            # Of the results that it took in, none was made anew (a source changed in a shell).
+            and all(
+                state.outputs.get(name, mark) == mark
+                for needed in stage.needs
+                for name, mark in self.stages[needed].outputs.items()
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -144,11 +161,12 @@ def plan(workspace: Workspace, states: States) -> list[Step]:
             )
         return [_step(workspace, states, only)]
     start = stages.index(first) if first is not None else len(stages)
-    return [
-        _step(workspace, states, stage)
-        for position, stage in enumerate(stages)
-        if options.force or position >= start or not states.done(stage, inputs[stage])
-    ]
+    chosen: set[Stage] = set()
+    for position, stage in enumerate(stages):
+        done = states.done(stage, inputs[stage]) and not chosen & {*stage.needs}
+        if options.force or position >= start or not done:
+            chosen.add(stage)
+    return [_step(workspace, states, stage) for stage in stages if stage in chosen]
 
 
 def _step(workspace: Workspace, states: States, stage: Stage) -> Step:
@@ -157,8 +175,6 @@ def _step(workspace: Workspace, states: States, stage: Stage) -> Step:
 
 def _removals(workspace: Workspace, state: State, stage: Stage) -> list[str]:
     inputs, force = workspace.inputs[stage], workspace.options.force
-    if stage is Stage.FIRMWARE:
-        return [] if Stage.MEDIA in workspace.stages else ["drop-media"]
     if state.state == "absent":
         return []
     if stage is Stage.ROOTFS:
@@ -243,72 +259,73 @@ def _run_step(
     )
 
 
-def export(
-    workspace: Workspace, console: Console, target: Target, outputs: Mapping[str, tuple[str, int]]
-) -> None:
-    """Bring the images out of the volume, those that differ; they belong to the caller."""
-    images = output_dir() / target.name / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    kept = output_dir() / target.name / ".sdk"
-    kept.mkdir(parents=True, exist_ok=True)
-    total = sum(size for _, size in outputs.values())
-    _check_room(kept, total)
-    if not _same(kept, outputs):
-        with console.step("Bring the images out of the engine"):
-            workspace.files.export(console, IMAGE_FOLDER, kept, total=total)
-        if not _same(kept, outputs):
+def export(workspace: Workspace, console: Console, results: Mapping[Path, tuple[str, int]]) -> None:
+    """Bring results, by where they go, out of the volume: those that differ.
+
+    They belong to the caller.
+    """
+    lost = {path: mark for path, mark in results.items() if not _is(path, mark)}
+    for path, (_, size) in lost.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if free < size:
             raise UserError(
-                f"the images at {kept} are not those that the SDK made: their hashes differ",
+                f"{path} needs {size / 1e9:.1f} GB, its folder has {free / 1e9:.1f} GB free",
+                hint="free some space, or name another folder with PICO_OUTPUT_DIR",
+            )
+        with console.step(f"Bring {path.name} out of the engine"):
+            workspace.files.export(console, f"results/{path.name}", path.parent, total=size)
+        if not _is(path, lost[path]):
+            raise UserError(
+                f"{path} is not what the stage made: its hash differs",
                 hint="the disk of the engine or of this machine may be faulty; see dmesg",
             )
-    env = env_image(target.env())
-    same_env = env == (kept / "env.img").read_bytes()
-    for name in outputs:
-        if name in ("env.img", ".env.txt"):
-            continue
-        if name in WITH_ENVIRONMENT and not same_env:
-            (images / name).unlink(missing_ok=True)
-            continue
-        _link(kept / name, images / name)
-    # Only when it differs: the card image is made again when a part is newer.
-    for name, content in (("env.img", env), (".env.txt", env_text(target.env()).encode())):
-        path = images / name
-        if not path.is_file() or path.read_bytes() != content:
-            with atomic_write(path) as stream:
-                stream.write(content)
-    if not same_env:
-        console.info(
-            "partitions, CMA size or kernel arguments differ from those in the SDK's own "
-            "update.img, so it is left out; --from firmware makes a new one"
-        )
 
 
-def _same(folder: Path, outputs: Mapping[str, tuple[str, int]]) -> bool:
-    return all(
-        (path := folder / name).is_file()
-        and path.stat().st_size == size
-        and sha256_file(path) == digest
-        for name, (digest, size) in outputs.items()
-    )
+def _is(path: Path, mark: tuple[str, int]) -> bool:
+    return path.is_file() and path.stat().st_size == mark[1] and sha256_file(path) == mark[0]
 
 
-def _check_room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise UserError(
-            f"the images need {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB free",
-            hint="free some space, or name another folder with PICO_OUTPUT_DIR",
-        )
+def pack_update(
+    workspace: Workspace, console: Console, parts: Sequence[Path], image: Path, epoch: int
+) -> None:
+    """Make ``image``, update.img, of ``parts`` by the SDK's packer, unless it is that of them."""
+    stamp = image.parent.parent / ".stamps" / f"{image.name}.json"
+
+    def record() -> str:
+        files = [path.stat() for path in (*parts, image) if path.is_file()]
+        return json.dumps([epoch, *((file.st_size, file.st_mtime_ns) for file in files)])
+
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == record():
+        return
+    image.unlink(missing_ok=True)
+    lines: list[str] = []
+    with console.step("Pack update.img"):
+        workspace.files.put({f"update/{path.name}": Entry(path) for path in parts})
+        ended = run.run(
+            workspace.engine, console, workspace.container("bash", TOOL, "update"),
+            what="pack update.img", on_line=lines.append,
+        )  # fmt: skip
+        if ended.status == 0:
+            workspace.files.export(console, f"update/{image.name}", image.parent, total=0)
+            _set_time(image, epoch)
+        elif ended.status == NOTHING_THERE:
+            console.info("this SDK has no packer, so there is no update.img")
+        else:
+            raise log.explain("pack update.img", ended, lines, console.log_path)
+    write_text(stamp, record())
 
 
-def _link(source: Path, target: Path) -> None:
-    """The same file under a second name where the file system can, else a copy."""
-    if target.exists() and target.samefile(source):
-        return  # a rename between two names of one file leaves both
-    part = target.with_name(f".{target.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        part.hardlink_to(source)
-    except OSError:
-        shutil.copy2(source, part)
-    part.replace(target)
+def _set_time(image: Path, epoch: int) -> None:
+    """The time in an update.img's header; the MD5 of all before it is at its end, in text."""
+    with image.open("r+b") as stream:
+        if stream.read(4) == b"RKFW":
+            stream.seek(14)
+            stream.write(struct.pack("<H5B", *time.gmtime(epoch)[:6]))
+            stream.seek(-32, os.SEEK_END)
+            stream.truncate()
+            stream.seek(0)
+            digest = hashlib.md5(usedforsecurity=False)
+            for block in iter(functools.partial(stream.read, 1 << 20), b""):
+                digest.update(block)
+            stream.write(digest.hexdigest().encode())

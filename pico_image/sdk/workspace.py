@@ -1,8 +1,8 @@
 """The workspace of a variant in an engine: container image, volumes, our files.
 
-In a container: ``/build`` the variant's volume (``sdk``, the checkout; ``board``, its links;
-``states``), ``/src`` our files, read-only, ``/cache`` git store, downloads and compiler cache,
-shared by all variants.
+In a container: ``/build`` the variant's volume (``sdk``, the checkout; ``buildroot`` and its
+``output``; ``modules`` of the kernel; ``results``, what the host takes; ``states``), ``/src`` our
+files, read-only, ``/cache`` git store, downloads and compiler cache, shared by all variants.
 """
 
 from __future__ import annotations
@@ -67,6 +67,11 @@ class Options:
     first_bytes: int = FIRST_BYTES
     later_bytes: int = LATER_BYTES
 
+    @property
+    def takes_models(self) -> bool:
+        """Whether a stage that installs models may run."""
+        return self.only in (None, Stage.ROOTFS.value)
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -82,7 +87,6 @@ class Workspace:
     inputs: Mapping[Stage, Inputs]
     #: Those of this variant, in order.
     stages: tuple[Stage, ...]
-    defconfig: str
     options: Options
 
     @property
@@ -99,7 +103,7 @@ class Workspace:
         return Volume(self.engine, self.image.id, self.volume)
 
     def container(self, *command: str, network: bool = False) -> Container:
-        """A program with everything that build.sh has; one at a time in this workspace."""
+        """A program with everything that a stage has; one at a time in this workspace."""
         return Container(
             self.image.id, command, self.mounts, self.env, network, name=f"{self.volume}-run"
         )
@@ -150,10 +154,8 @@ def tree_for(target: Target, contents: Contents, program: Path | None = None) ->
 
 
 def stages_of(variant: Variant) -> tuple[Stage, ...]:
-    """Without a camera the media libraries and rkipc are neither built nor installed."""
-    return tuple(
-        stage for stage in Stage if variant.camera or stage not in (Stage.MEDIA, Stage.APP)
-    )
+    """Without a camera the vendor's media libraries are neither built nor installed."""
+    return tuple(stage for stage in Stage if variant.camera or stage is not Stage.MEDIA)
 
 
 @contextlib.contextmanager
@@ -205,18 +207,21 @@ def _prepare(
         "BR2_DL_DIR": "/cache/dl",
         # The environment wins over the defconfig for both (Buildroot's top Makefile).
         "BR2_CCACHE_DIR": "/cache/ccache",
-        # Some configure scripts refuse root, which the SDK needs: mkfs.ext4 -d copies owners.
+        # Some configure scripts refuse root, which everything in the container is.
         "FORCE_UNSAFE_CONFIGURE": "1",
         "HOME": "/root",
+        # The compiler's place in our defconfig, and what package/npu-module installs.
+        "LUCKFOX_SDK": "/build/sdk",
+        "PICO_KERNEL_MODULES": "/build/modules",
         "PICO_MODELS_DIR": "/src/models",
         **({"PICO_IMAGE_INPUTS": "/src/handed"} if contents.login else {}),
         **({programs.PREBUILT_VARIABLE: f"/src/{PROGRAM}"} if program else {}),
     }
-    defconfig = (render.CONFIGS / render.defconfig_name(variant.name)).as_posix()
+    defconfig = render.defconfig_name(variant.name)
     board_config = render.board_config_name(variant.name)
     inputs = stage_inputs(
         tree,
-        defconfig=defconfig,
+        defconfig=(render.CONFIGS / defconfig).as_posix(),
         board_config=(render.CONFIGS / board_config).as_posix(),
         sdk=origin.commit,
         container=image.tag,
@@ -224,12 +229,10 @@ def _prepare(
     )
     env |= {
         "PICO_BOARD_CONFIG": board_config,
-        "PICO_OVERLAY": render.OVERLAY,
+        "PICO_DEFCONFIG": defconfig,
         "PICO_JOBS": str(options.jobs) if options.jobs else "",
     }
-    return Workspace(
-        engine, image, name, source, env, origin, inputs, stages_of(variant), defconfig, options
-    )
+    return Workspace(engine, image, name, source, env, origin, inputs, stages_of(variant), options)
 
 
 def remove_volumes(

@@ -15,7 +15,6 @@ from pico_image.base.errors import CheckFailed, ConfigError, UserError
 from pico_image.base.files import ROOT
 from pico_image.config import configuration, render
 from pico_image.config.configuration import Config
-from pico_image.config.target import Target
 
 GOLDEN = Path(__file__).parent / "golden" / "buildroot"
 MODEL = "efficientnet-lite0"
@@ -194,30 +193,21 @@ def test_board_config_is_sound_shell_and_overrides_the_vendor(tree: Path, tmp_pa
     for name in render.renderable(loaded):
         board = loaded.board(loaded.variant(name).board)
         (stock / str(board.sdk_board_config)).write_text(
-            "export RK_APP_TYPE=RKIPC\nexport RK_CHIP=rv1106\nexport RK_BOOTARGS_CMA_SIZE=24M\n"
-            # Two of them in snapshots of 2026; the second removes rknpu.ko from oem.
-            "#export RK_BUILD_APP_TO_OEM_PARTITION=y\n"
-            "export RK_PARTITION_FS_TYPE_CFG=rootfs@IGNORE@ext4,userdata@/userdata@ext4\n"
-            "export RK_PRE_BUILD_OEM_SCRIPT=luckfox-buildroot-nocsi-oem-pre.sh\n"
+            "export RK_CHIP=rv1106\nexport RK_BOOTARGS_CMA_SIZE=24M\n"
+            "export RK_BOOT_MEDIUM=spi_nand\n"
+            "export RK_PARTITION_FS_TYPE_CFG=rootfs@IGNORE@ubifs,media@/media@ext4\n"
         )
         script = tmp_path / "board.mk"
         script.write_text(render.board_config(loaded, name))
-        command = f'SDK_ROOT_DIR={sdk}; . {script}; echo "$RK_CHIP $RK_BOOTARGS_CMA_SIZE" \
-            "$RK_BUILDROOT_DEFCONFIG" "[$RK_APP_TYPE]" "$RK_PARTITION_CMD_IN_ENV" \
-            "$RK_BUILD_APP_TO_OEM_PARTITION" "$RK_PARTITION_FS_TYPE_CFG" \
-            "$RK_PRE_BUILD_OEM_SCRIPT"'
+        command = f'SDK_ROOT_DIR={sdk}; . {script}; echo "$RK_CHIP [$RK_BOOTARGS_CMA_SIZE]" \
+            "$RK_KERNEL_DTS" "$RK_PARTITION_CMD_IN_ENV" "$RK_PARTITION_FS_TYPE_CFG" \
+            "$RK_BOOT_MEDIUM"'
         answer = subprocess.run(
             ["bash", "-euc", command], capture_output=True, text=True, check=True
         ).stdout.split()
         assert answer == [
-            "rv1106",
-            f"{Target.of(loaded, name).cma_mib}M",
-            render.defconfig_name(name),
-            "[]",
-            board.partitions,
-            "y",
-            "rootfs@IGNORE@ext4,userdata@/userdata@ext4,oem@/oem@ext4",
-            "luckfox-buildroot-oem-pre.sh",
+            *("rv1106", "[]", board.kernel_dts),
+            *(board.partitions, "rootfs@IGNORE@ext4", board.medium),
         ]
 
 
@@ -269,12 +259,6 @@ def test_ethernet_asks_for_an_address_where_there_is_one(tree: Path) -> None:
     assert {name for name, board in loaded.boards.items() if board.ethernet} >= {
         *("luckfox-pico-plus", "luckfox-pico-pro-max", "luckfox-pico-ultra")
     }
-
-
-def test_a_camera_on_a_board_that_has_none(changed: Change) -> None:
-    loaded = changed("luckfox-pico-webbee", camera=True)
-    with pytest.raises(ConfigError, match=r"pico-webbee\.yml:\d+: camera: the vendor has no"):
-        render.files(loaded, "luckfox-pico-webbee")
 
 
 def test_undefined_value_in_a_template(tree: Path) -> None:

@@ -7,7 +7,6 @@ import io
 import json
 import re
 import shutil
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,8 @@ import pytest
 from pico_image.base.console import Console
 from pico_image.base.files import ROOT
 from pico_image.base.project import NAME
+from pico_image.card import filesystem
+from pico_image.card.blocks import Slice
 from pico_image.card.parts import Contents
 from pico_image.config import configuration
 from pico_image.config.configuration import Config
@@ -153,18 +154,14 @@ def result(images: Path) -> dict[str, bytes]:
     }
 
 
-def listing(image: Path) -> dict[str, tarfile.TarInfo]:
-    """Members of one of the stand-in's file system images."""
-    with tarfile.open(image) as bundle:
-        return {member.name.removeprefix("./"): member for member in bundle}
+def listing(image: Path) -> dict[str, filesystem.Entry]:
+    """What is in a file system image, by path without the first slash."""
+    return {entry.path.lstrip("/"): entry for entry in filesystem.list_files(Slice.of(image))}
 
 
 def content(image: Path, name: str) -> str:
-    """A text file in one of the stand-in's file system images."""
-    with tarfile.open(image) as bundle:
-        file = bundle.extractfile(f"./{name}")
-        assert file is not None
-        return file.read().decode()
+    """A text file in a file system image."""
+    return filesystem.read_file(Slice.of(image), f"/{name}").decode()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ import pytest
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.base.files import sha256_file
 from pico_image.base.project import NAME
 from pico_image.card.env import read_env
 from pico_image.card.parts import PARTS
@@ -32,7 +31,7 @@ from tests.support.sdk_stand_in.fixtures import BASE
 
 pytestmark = pytest.mark.docker
 
-ALL = ["uboot", "kernel", "rootfs", "firmware"]
+ALL = ["uboot", "kernel", "rootfs"]
 OURS = {"neon-runner", "npu-bench", "npu-models", "npu-module", "npu-runner"}
 
 
@@ -48,47 +47,36 @@ def built(console: Console, run: Callable[[], object]) -> set[str]:
 def test_from_nothing(project: Project, console: Console) -> None:
     assert project.build(console) == ALL
     images = project.images
-    assert set(result(images)) >= {
-        *(f"{name}.img" for name in ("env", "idblock", "uboot", "boot", "oem", "userdata")),
-        *("rootfs.img", ".env.txt", "download.bin", "update.img", "sd_update.txt"),
+    assert set(result(images)) == {
+        *(f"{name}.img" for name in (*PARTS, "update")),
+        *(".env.txt", "download.bin"),
     }
     rootfs = listing(images / "rootfs.img")
-    # Root builds, so what is in the image belongs to root (luckfox-sdk.md section 8).
-    assert {(member.uid, member.gid) for member in rootfs.values()} == {(0, 0)}
-    # Our overlay beats what the firmware stage writes, and the scripts stay executable.
-    for name in ("S20linkmount", "S21appinit"):
+    # As Buildroot packs it: root's, and what the users table gives to pico.
+    theirs = {name for name, entry in rootfs.items() if (entry.uid, entry.gid) != (0, 0)}
+    assert theirs == {"home/pico"} and rootfs["home/pico"].uid == 1000
+    # Our overlay as it is; the scripts stay executable.
+    for name in ("S20linkmount", "S21appinit", "S50usbdevice"):
         ours = (project.root / f"board/luckfox-pico/overlay/etc/init.d/{name}").read_text()
         assert content(images / "rootfs.img", f"etc/init.d/{name}") == ours
         assert rootfs[f"etc/init.d/{name}"].mode & 0o111
-    # The start of the vendor's adbd (a root shell on TCP 5555) is overwritten, and so is what sets
-    # HOME=/oem for every login.
-    for name in ("etc/init.d/S50usbdevice", "etc/profile.d/RkEnv.sh"):
-        ours = (project.root / f"board/luckfox-pico/overlay/{name}").read_text()
-        assert content(images / "rootfs.img", name) == ours
-    # Our fragment reached the kernel.
-    assert b"CONFIG_USB_CONFIGFS_ECM=y" in (images / "boot.img").read_bytes()
-    # Off in our BoardConfig: udev's mounts, gdb. Off in our fragment of busybox: telnet.
-    off = {"etc/init.d/S10udev", "etc/init.d/S50telnet", "usr/bin/gdb"}
+    # The kernel's module, where S21appinit looks for it.
+    assert "lib/modules/5.10.160/rknpu.ko" in rootfs
+    # Our fragment reached the kernel, which does not depend on the variant's CMA.
+    boot = (images / "boot.img").read_text()
+    assert "CONFIG_USB_CONFIGFS_ECM=y" in boot and "rk_dma_heap_cma" not in boot
+    # Nothing of the vendor's own root file system.
+    off = {"etc/init.d/S10udev", "etc/init.d/S50telnet", "usr/bin/gdb", "usr/bin/adbd"}
     assert not off & set(rootfs)
-    assert not [name for name in rootfs if "sd-cards-auto-mount" in name]
-    # The vendor's overlays that stay are found although our BoardConfig lies elsewhere; the one
-    # with the known password is not used.
-    assert content(images / "rootfs.img", "etc/luckfox.cfg") == "config of the vendor\n"
-    assert "luckfox-hash" not in content(images / "rootfs.img", "etc/shadow")
-    # The mirror probe would have blanked it: there is no curl in the container.
+    assert "luckfox" not in content(images / "rootfs.img", "etc/shadow")
     assert content(images / "rootfs.img", "etc/primary-site") == "http://sources.buildroot.net\n"
     # BR2_EXTERNAL reached Buildroot: our packages and defconfig are in.
     assert {f"usr/bin/{name}" for name in OURS} <= set(rootfs)
     assert "usr/bin/htop" not in rootfs
     assert "BR2_ARM_FPU_NEON_VFPV4=y" in content(images / "rootfs.img", "usr/bin/neon-runner")
-    # Vendor scripts beside the BoardConfig ran; the camera's libraries are left out.
-    oem = listing(images / "oem.img")
-    assert {"oem-pre", "usr/ko/rknpu.ko"} <= set(oem)
-    assert not any("librockit" in name or "rkipc" in name for name in oem)
-    assert "userdata-pre" in listing(images / "userdata.img")
-    # The environment is the one that mkenvimage made of the same values.
-    env = project.shell(console, "sha256sum </build/sdk/output/image/env.img")
-    assert env[0].split()[0] == sha256_file(images / "env.img")
+    # Without a camera nothing of the vendor's is in oem.
+    assert set(listing(images / "oem.img")) == {"lost+found", "usr", "usr/ko"}
+    assert "bench" in listing(images / "userdata.img")
     variables = read_env((images / "env.img").read_bytes())
     assert variables["sys_bootargs"].endswith("rk_dma_heap_cma=10M")
     assert f"blkdevparts={variables['blkdevparts']}" in (images / ".env.txt").read_text()
@@ -102,16 +90,16 @@ def test_nothing_changed(built_project: Project, console: Console) -> None:
     before = result(built_project.images)
     times = {path: path.stat().st_mtime_ns for path in built_project.images.glob("*.img")}
     took: list[float] = []
-    # Issue 5 asks for under 5 s; the best of three and more, for the machine may be busy.
-    while len(took) < 3 or (min(took) >= 5 and len(took) < 30):
+    # Under 3 s is asked for; the best of three and more, for the machine may be busy.
+    while len(took) < 3 or (min(took) >= 3 and len(took) < 30):
         began = time.monotonic()
         assert built_project.build(console) == []
         took.append(time.monotonic() - began)
-    assert min(took) < 5
+    assert min(took) < 3
     assert result(built_project.images) == before
     assert times == {path: path.stat().st_mtime_ns for path in times}
     (built_project.images / "boot.img").unlink()
-    (built_project.output / "luckfox-pico-mini/.sdk/rootfs.img").write_bytes(b"damaged")
+    (built_project.output / "luckfox-pico-mini/.sdk/rootfs.tar").write_bytes(b"damaged")
     assert built_project.build(console) == []
     assert result(built_project.images) == before
 
@@ -126,7 +114,7 @@ def test_each_change_redoes_what_it_must(built_project: Project, console: Consol
 
     (project.models / "images/cat.jpg").write_bytes(b"another cat")
     assert built(console, build) == {"npu-models"}
-    assert stages == ["rootfs", "firmware"]
+    assert stages == ["rootfs"]
     picture = "usr/share/npu-models/efficientnet-lite0/images/cat.jpg"
     assert content(project.images / "rootfs.img", picture) == "another cat"
 
@@ -136,7 +124,7 @@ def test_each_change_redoes_what_it_must(built_project: Project, console: Consol
 
     (project.root / "app/new.c").write_text("int main(void) { return 0; }\n")
     assert built(console, build) == {"neon-runner", "npu-bench", "npu-runner"}
-    assert stages == ["rootfs", "firmware"]
+    assert stages == ["rootfs"]
 
     update = (project.images / "update.img").read_bytes()
     project.edit("configs/boards/_sdk.yml", "32M(boot),512M(oem)", "32M(boot),300M(oem)")
@@ -145,7 +133,7 @@ def test_each_change_redoes_what_it_must(built_project: Project, console: Consol
     assert stages == []
     env = read_env((project.images / "env.img").read_bytes())
     assert "300M(oem)" in env["blkdevparts"] and env["sys_bootargs"].endswith("=12M")
-    assert not (project.images / "update.img").exists()
+    assert (project.images / "update.img").read_bytes() != update
     project.edit("configs/variants/_bench.yml", "cma_mib: 12", "cma_mib: 10")
     project.edit("configs/boards/_sdk.yml", "32M(boot),300M(oem)", "32M(boot),512M(oem)")
     build()
@@ -153,7 +141,7 @@ def test_each_change_redoes_what_it_must(built_project: Project, console: Consol
 
     (project.root / "board/luckfox-pico/overlay/etc/extra").write_text("extra\n")
     assert built(console, build) == set()
-    assert stages == ["rootfs", "firmware"]
+    assert stages == ["rootfs"]
     (project.root / "board/luckfox-pico/overlay/etc/extra").unlink()
     build()
     assert "etc/extra" not in listing(project.images / "rootfs.img")
@@ -179,8 +167,9 @@ def test_each_change_redoes_what_it_must(built_project: Project, console: Consol
 
     board = "configs/boards/luckfox-pico-mini.yml"
     project.edit(board, "rv1103g-luckfox-pico-mini.dts", "mine.dts")
-    assert built(console, build) == set()
-    assert stages == ["kernel", "rootfs", "firmware"]
+    # The module comes with the kernel.
+    assert built(console, build) == {"npu-module"}
+    assert stages == ["kernel", "rootfs"]
     assert (project.images / "boot.img").read_text().endswith("mine.dts\n")
 
     grown = result(project.images)
@@ -193,19 +182,30 @@ def test_with_and_without_a_camera(built_project: Project, console: Console) -> 
     plain = result(built_project.images)
     variant = "configs/variants/luckfox-pico-mini.yml"
     built_project.edit(variant, "extends: _bench", "extends: _bench\ncamera: true")
-    assert built_project.build(console) == ["media", "app", "firmware"]
-    oem = listing(built_project.images / "oem.img")
-    assert {"usr/lib/librockit.so", "usr/bin/rkipc"} <= set(oem)
+    assert built_project.build(console) == ["media"]
+    # As the vendor lays it out: libraries, modules, the tuning of the board's cameras alone.
+    oem = {
+        name
+        for name, entry in listing(built_project.images / "oem.img").items()
+        if not entry.is_folder
+    }
+    assert oem == {
+        *("usr/lib/librockit.so", "usr/lib/librknnmrt.so"),
+        *("usr/ko/rknpu.ko", "usr/ko/video_rkisp.ko", "usr/share/iqfiles/sc3336.json"),
+    }
     built_project.edit(variant, "camera: true", "camera: false")
-    assert built_project.build(console) == ["firmware"]
+    assert built_project.build(console) == []
     assert result(built_project.images) == plain
 
 
 def test_stages_by_hand(built_project: Project, console: Console) -> None:
     before = result(built_project.images)
-    assert built_project.build(console, from_stage="rootfs") == ["rootfs", "firmware"]
-    assert built_project.build(console, only="firmware") == ["firmware"]
-    # The firmware stage edits the rootfs in place: a second run must not see the first.
+    assert built_project.build(console, from_stage="kernel") == ["kernel", "rootfs"]
+    assert built_project.build(console, only="rootfs") == ["rootfs"]
+    assert built_project.build(console, only="uboot", jobs=3) == ["uboot"]
+    # RK_JOBS is not what U-Boot's own script reads.
+    assert console.log_path is not None
+    assert "make all --jobs=3\n" in console.log_path.read_text()
     assert result(built_project.images) == before
     assert built_project.build(console, force=True) == ALL
     assert result(built_project.images) == before
@@ -213,12 +213,53 @@ def test_stages_by_hand(built_project: Project, console: Console) -> None:
         built_project.build(console, only="kernal")
     with pytest.raises(UserError, match="media is no part of this image"):
         built_project.build(console, from_stage="media")
-    built_project.edit(
-        "configs/variants/luckfox-pico-mini.yml", "extends: _bench", "extends: _bench\nhostname: x"
-    )
-    with pytest.raises(UserError, match="takes in the results of rootfs") as caught:
-        built_project.build(console, only="firmware")
-    assert "--from rootfs" in str(caught.value)
+    board = "configs/boards/luckfox-pico-mini.yml"
+    built_project.edit(board, "rv1103g-luckfox-pico-mini.dts", "mine.dts")
+    with pytest.raises(UserError, match="takes in the results of kernel") as caught:
+        built_project.build(console, only="rootfs")
+    assert "--from kernel" in str(caught.value)
+
+
+def test_a_kernel_that_was_changed_by_hand_brings_its_module(
+    built_project: Project, console: Console
+) -> None:
+    """As in `invoke shell`: no input has changed, but the kernel stage's module has."""
+    script = "echo '/* mine */' >>/build/sdk/sysdrv/source/objs_kernel/zImage"
+    built_project.shell(console, script)
+    assert built_project.build(console, only="kernel") == ["kernel"]
+    assert built_project.build(console) == ["rootfs"]
+    module = content(built_project.images / "rootfs.img", "lib/modules/5.10.160/rknpu.ko")
+    assert "/* mine */" in module
+
+
+def test_a_kernel_without_the_npus_driver_is_refused(
+    built_project: Project, console: Console
+) -> None:
+    before = result(built_project.images)
+    built_project.knob("lack rknpu")
+    with pytest.raises(UserError, match="built without the NPU's driver: there is no rknpu.ko"):
+        built_project.build(console, from_stage="kernel")
+    assert built_project.state("kernel") == "failed"
+    built_project.knob("")
+    assert built_project.build(console) == ["kernel", "rootfs"]
+    assert result(built_project.images) == before
+
+
+def test_an_sdk_without_the_packer_has_no_update_image(
+    built_project: Project, console: Console
+) -> None:
+    packer = "/build/sdk/tools/linux/Linux_Pack_Firmware"
+    built_project.shell(console, f"mv {packer} {packer}.away")
+    update = built_project.images / "update.img"
+    update.unlink()
+    assert built_project.build(console) == [] and not update.exists()
+    # It is not asked again for the same parts; a packer that fails is told.
+    built_project.shell(console, f"mv {packer}.away {packer}")
+    assert built_project.build(console) == [] and not update.exists()
+    built_project.shell(console, f"echo 'rm -f $4/boot.img' >{packer}/mk-update_pack.sh")
+    (built_project.images / "env.img").unlink()
+    with pytest.raises(UserError, match=r"did not make an update\.img of all parts"):
+        built_project.build(console)
 
 
 def test_offline_after_fetch(project: Project, console: Console) -> None:
@@ -264,13 +305,9 @@ def test_too_little_space_to_go_on(built_project: Project, console: Console) -> 
     assert result(built_project.images) == before
 
 
-#: What in the stand-in's root file system neither a package nor this project put there: the SDK's
-#: own steps and overlays, and what Buildroot writes when it is through with the packages.
-VENDOR = (
-    *("bin/sdkinfo", "etc/luckfox.cfg", "etc/iqfiles", "etc/init.d/S50sshd"),
-    *("etc/profile.d/enable_coredump.sh", "usr/bin/coredump2sdcard.sh"),
-    *("etc/hostname", "etc/primary-site", "etc/shadow"),
-)
+#: What in the stand-in's root file system neither a package nor this project put there: what
+#: Buildroot writes when it is through with the packages.
+BUILDROOT = (*("etc/hostname", "etc/primary-site", "etc/group", "etc/passwd", "etc/shadow"),)
 
 
 def everything_has_its_component(project: Project, found: dict[str, dict[str, Any]]) -> None:
@@ -286,11 +323,13 @@ def everything_has_its_component(project: Project, found: dict[str, dict[str, An
         if entry["name"] == INSTALLED
     }
     files = {
-        name for name, item in listing(project.images / "rootfs.img").items() if not item.isdir()
+        name
+        for name, entry in listing(project.images / "rootfs.img").items()
+        if not entry.is_folder
     }
     assert not [name for name in files if owners.get(name, set()) - set(found)]
     others = files - set(owners) - ours
-    assert others == set(VENDOR), " ".join(sorted(others ^ set(VENDOR)))
+    assert others == set(BUILDROOT), " ".join(sorted(others ^ set(BUILDROOT)))
     assert {"source:luckfox-sdk", "source:buildroot"} <= set(found)
     # And the other way round: what Buildroot is said to have put in is there.
     there = {name for path in files for name in owners.get(path, ())}
@@ -313,7 +352,6 @@ def test_whole_way_to_the_card(
     papers = {"build-info.json", "sbom.cdx.json", "README.txt", "SHA256SUMS"}
     assert {*papers, "sdcard.img.bmap", "sdcard.img.zst"} <= set(result(images))
     sums = read_sums(images / "SHA256SUMS")
-    # The SDK's own are passed through, because nothing in the environment differs.
     assert {"update.img", "download.bin", "sdcard.img.zst", "sbom.cdx.json"} <= set(sums)
     assert verify(console, images)
     bill = json.loads((images / "sbom.cdx.json").read_text())
@@ -332,7 +370,7 @@ def test_whole_way_to_the_card(
     build.build_image(console, project.target, project.options)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert console.log_path is not None
-    assert "every stage of the SDK is up to date" in console.log_path.read_text()
+    assert "every stage is up to date" in console.log_path.read_text()
 
 
 def test_a_board_that_boots_from_emmc(
@@ -346,7 +384,6 @@ def test_a_board_that_boots_from_emmc(
     env = read_env((images / "env.img").read_bytes())
     assert env["blkdevparts"].startswith("mmcblk0:32K(env),")
     assert env["sys_bootargs"].split()[0] == "root=/dev/mmcblk0p7"
-    # Made by the SDK itself with the same environment, or its update.img would be left out.
     sums = read_sums(images / "SHA256SUMS")
     assert {"update.img", "download.bin", *(f"{name}.img" for name in PARTS)} <= set(sums)
     assert not [name for name in result(images) if name.startswith("sdcard")]
@@ -361,30 +398,28 @@ def test_a_board_that_boots_from_emmc(
     for path in (project.root / "board/luckfox-pico/dts").iterdir():
         copied = project.shell(console, f"cat /build/sdk/{trees}/{path.name}")
         assert copied == path.read_text().splitlines()
-    # The vendor's Wi-Fi driver is there; the network of its example is not.
-    assert content(images / "oem.img", "usr/ko/insmod_wifi.sh") == "AIC8800DC\n"
     assert 'BR2_SYSTEM_DHCP="eth0"' in render.defconfig(project.config, project.variant)
-    for name in ("rootfs.img", "oem.img", "userdata.img"):
-        assert b"Your wifi ssid" not in (images / name).read_bytes()
     before = {path: path.stat().st_mtime_ns for path in images.iterdir()}
     build.build_image(console, project.target, project.options)
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_one_stage_writes_no_papers_for_an_image_that_is_out_of_date(
+def test_a_stage_without_models_converts_none_and_writes_no_papers(
     built_project: Project, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a model changed, --only uboot wrote its hash into the papers of the old rootfs."""
     project = built_project
     monkeypatch.setattr(convert, "convert", lambda *_: project.models)
-    only = dataclasses.replace(project.options, only="uboot")
     images = build.build_image(console, project.target, project.options).folder
     before = result(images)
-    assert build.build_image(console, project.target, only).complete, "nothing has changed"
     card = project.models / "model.json"
     card.write_text(card.read_text().replace("EfficientNet-Lite0", "another title"))
-    parts = build.build_image(console, project.target, only)
-    assert (parts.complete, parts.folder) == (False, images)
+    with monkeypatch.context() as patch:
+        patch.setattr(convert, "convert", lambda *_: pytest.fail("U-Boot has no models"))
+        for stage in ("uboot", "kernel"):
+            only = dataclasses.replace(project.options, only=stage)
+            parts = build.build_image(console, project.target, only)
+            assert (parts.complete, parts.folder) == (False, images)
     assert result(images) == before
     assert build.build_image(console, project.target, project.options).complete
     assert b"another title" in (images / "sbom.cdx.json").read_bytes()

@@ -25,7 +25,7 @@ from tests.support.sdk_stand_in import repository
 from tests.support.sdk_stand_in.fixtures import BASE
 
 pytestmark = pytest.mark.docker
-ALL = ["uboot", "kernel", "rootfs", "firmware"]
+ALL = ["uboot", "kernel", "rootfs"]
 
 #: As `invoke build-image` does it, with the stand-in's base and a converted model.
 BUILD = """

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.docker
 loses_connections = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 #: Where the stand-in can be made to stop, in the order in which a build comes by.
-POINTS = ("uboot", "kernel", "unpack", "neon-runner", "firmware")
+POINTS = ("uboot", "kernel", "neon-runner")
 
 
 @contextlib.contextmanager
@@ -107,7 +107,7 @@ def test_failure_in_every_stage(
 ) -> None:
     for point in POINTS:
         project.knob(f"fail {point}")
-        stage = point if point in ("uboot", "kernel", "firmware") else "rootfs"
+        stage = point if point in ("uboot", "kernel") else "rootfs"
         with pytest.raises(CommandError, match=f"stage {stage}") as caught:
             project.build(console)
         text = str(caught.value)
@@ -212,7 +212,7 @@ def test_two_builds_at_once(
     for thread in threads:
         thread.join()
     assert problems == []
-    assert sorted(map(len, ran.values())) == [0, 4]
+    assert sorted(map(len, ran.values())) == [0, 3]
     assert result(project.images) == golden
     waited = [name for name, stages in ran.items() if not stages]
     assert "waiting" in (tmp_path / f"{waited[0]}.txt").read_text()
@@ -229,7 +229,7 @@ def test_container_of_another_client(built_project: Project, console: Console, c
     try:
         who = "from the machine elsewhere|by process [0-9]+ of this machine"
         with pytest.raises(UserError, match=f"is being used ({who})") as caught:
-            built_project.build(console, only="firmware")
+            built_project.build(console, only="uboot")
         assert f"docker rm -f {name}" in str(caught.value)
     finally:
         container.remove(force=True)
@@ -287,7 +287,7 @@ def test_engine_killed_in_a_stage(
         with contextlib.closing(Engine.connect(NAME)) as engine:
             patch.setattr(project, "engine", engine)
             project.knob("")
-            assert project.build(console) == ["rootfs", "firmware"]
+            assert project.build(console) == ["rootfs"]
     assert result(project.images) == golden
 
 
@@ -422,14 +422,15 @@ def test_checkout_that_was_cut_off_is_made_whole(
     assert result(built_project.images) == golden
 
 
-def test_script_that_a_killed_container_removed_is_written_again(
+def test_buildroot_that_was_unpacked_by_halves_is_unpacked_again(
     built_project: Project, console: Console, golden: dict[str, bytes]
 ) -> None:
-    """A container that was killed while it replaced the script left none."""
-    probe = "/build/sdk/sysdrv/tools/board/mirror_select/buildroot_mirror_select.sh"
-    built_project.shell(console, f"rm {probe}")
-    assert built_project.build(console, from_stage="rootfs") == ["rootfs", "firmware"]
+    tree = "/build/buildroot/buildroot-2023.02.6"
+    halves = f"mv {tree} {tree}.new && rm {tree}.new/Makefile {tree}.new/.archive"
+    built_project.shell(console, halves)
+    assert built_project.build(console, from_stage="rootfs") == ["rootfs"]
     assert result(built_project.images) == golden
+    assert built_project.shell(console, "ls /build/buildroot") == ["buildroot-2023.02.6"]
 
 
 def test_state_that_cannot_be_read(

@@ -34,11 +34,8 @@ source "$SDK_ROOT_DIR/stock.mk"
 export RK_CHIP=rv1106
 export RK_UBOOT_DEFCONFIG_FRAGMENT="rk-emmc.config"
 export RK_KERNEL_DTS="board.dts"
-export RK_BUILDROOT_DEFCONFIG="x_defconfig"
-export RK_APP_TYPE=""
-export RK_BOOTARGS_CMA_SIZE="10M"
+export RK_BOOT_MEDIUM="sd_card"
 export RK_PARTITION_CMD_IN_ENV="32K(env),32M(boot),6G(rootfs)"
-export RK_POST_OVERLAY="one two"
 """
 DEFCONFIG = """\
 BR2_arm=y
@@ -98,7 +95,7 @@ def board(old: str, new: str) -> Tree:
 
 def test_board_values() -> None:
     values = board_values(BOARD)
-    assert values["RK_APP_TYPE"] == ""
+    assert values["RK_BOOT_MEDIUM"] == "sd_card"
     assert values[""] == 'source "$SDK_ROOT_DIR/stock.mk"'
     assert "RK_KERNEL_DTS" in values_for(Stage.KERNEL, values)
     assert "RK_KERNEL_DTS" not in values_for(Stage.UBOOT, values)
@@ -111,21 +108,17 @@ EVERY = {stage.value for stage in Stage}
     ("files", "stages"),
     [
         (tree(README_md="other\n"), set()),
-        (tree(app_main_c="int other;\n"), {"rootfs", "firmware"}),
-        (tree(models_net_model_json='{"a": 1}\n'), {"rootfs", "firmware"}),
-        (tree(board_luckfox_pico_overlay_etc_motd="bye\n"), {"rootfs", "firmware"}),
-        (
-            tree(board_luckfox_pico_kernel_config="CONFIG_B=y\n"),
-            {"kernel", "rootfs", "firmware"},
-        ),
-        (tree(**{"board/luckfox-pico/dts/a.dts": "/* b */\n"}), {"kernel", "rootfs", "firmware"}),
+        (tree(app_main_c="int other;\n"), {"rootfs"}),
+        (tree(models_net_model_json='{"a": 1}\n'), {"rootfs"}),
+        (tree(board_luckfox_pico_overlay_etc_motd="bye\n"), {"rootfs"}),
+        (tree(board_luckfox_pico_kernel_config="CONFIG_B=y\n"), {"kernel", "rootfs"}),
+        (tree(**{"board/luckfox-pico/dts/a.dts": "/* b */\n"}), {"kernel", "rootfs"}),
         (board("6G(rootfs)", "2G(rootfs)"), set()),
-        (board("32M(boot)", "32M(kernel)"), {"firmware"}),
-        (board("10M", "24M"), set()),
-        (board("board.dts", "other.dts"), {"kernel", "rootfs", "firmware"}),
-        (board("rk-emmc", "rk-sfc"), {"uboot", "firmware"}),
-        (board("one two", "one"), {"firmware"}),
-        (board('RK_APP_TYPE=""', "RK_APP_TYPE=RKIPC"), {"media", "app", "firmware"}),
+        # The number of the root partition is in the kernel's device tree.
+        (board("32M(boot)", "32M(kernel)"), {"kernel", "rootfs"}),
+        (board("sd_card", "emmc"), {"uboot", "kernel", "rootfs"}),
+        (board("board.dts", "other.dts"), {"kernel", "rootfs"}),
+        (board("rk-emmc", "rk-sfc"), {"uboot"}),
         (board("rv1106", "rv1103"), EVERY),
         (board("stock.mk", "other.mk"), EVERY),
         (board("# a comment", "# another"), set()),
@@ -199,7 +192,7 @@ def test_our_own_tree_is_understood() -> None:
     }
     for name in render.renderable(config):
         values = board_values(render.board_config(config, name))
-        assert values["RK_BUILDROOT_DEFCONFIG"] == render.defconfig_name(name)
+        assert values["RK_KERNEL_DTS"] == config.board(config.variant(name).board).kernel_dts
 
 
 @pytest.mark.parametrize(

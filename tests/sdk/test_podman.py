@@ -38,7 +38,7 @@ from tests.support.sdk_stand_in.fixtures import BASE, SOON, load_base
 from tests.support.version import PROJECT_VERSION
 
 pytestmark = pytest.mark.docker
-ALL = ["uboot", "kernel", "rootfs", "firmware"]
+ALL = ["uboot", "kernel", "rootfs"]
 __all__ = ["interruptible", "lost_connections"]
 
 
@@ -105,7 +105,7 @@ def test_fetch_build_offline_interrupt_resume_clean(
     with pytest.raises(CommandError, match=f"package neon-runner-{PROJECT_VERSION} failed"):
         project.build(console)
     project.knob("")
-    assert project.build(console, from_stage="rootfs") == ["rootfs", "firmware"]
+    assert project.build(console, from_stage="rootfs") == ["rootfs"]
     assert result(project.images) == golden
 
     found = {item.name: item for item in requirements.findings(project.config, online=False)}
@@ -135,7 +135,7 @@ def test_service_killed_in_a_stage(
     podman_process.start()
     assert running(project.engine) == [f"{project.volume}-run"]
     project.knob("")
-    assert project.build(console) == ["rootfs", "firmware"]
+    assert project.build(console) == ["rootfs"]
     assert result(project.images) == golden
 
 

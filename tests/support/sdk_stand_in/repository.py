@@ -41,17 +41,6 @@ def write_sdk(folder: Path) -> None:
     """The stand-in's files, with what the real SDK carries as archives or by the thousand."""
     shutil.copytree(FILES / "sdk", folder, symlinks=True, dirs_exist_ok=True)
     (folder / "build.sh").symlink_to("project/build.sh")
-    board = folder / "project/cfg/BoardConfig_IPC"
-    for name, path, text in (
-        ("overlay-luckfox-config", "etc/luckfox.cfg", "config of the vendor\n"),
-        ("overlay-luckfox-buildroot-init", "etc/init.d/S50sshd", "#!/bin/sh\n"),
-        # luckfox-sdk.md section 6: this overlay sets root's password to "luckfox".
-        ("overlay-luckfox-buildroot-shadow", "etc/shadow", "root:luckfox-hash:::::::\n"),
-    ):
-        overlaid = board / "overlay" / name / path
-        overlaid.parent.mkdir(parents=True)
-        overlaid.write_text(text)
-        overlaid.chmod(0o755 if "init.d" in path else 0o644)
     wifi = folder / "project/app/wifi_app"
     wifi.mkdir(parents=True)
     for name in ("hostapd", "hostapd_cli", "librkwifibt.so"):
@@ -67,6 +56,9 @@ def write_sdk(folder: Path) -> None:
     configs.mkdir(parents=True)
     (configs / "luckfox_rv1106_linux_defconfig").write_text("CONFIG_ARM=y\n")
     (configs / "rv1106-bt.config").write_text("CONFIG_BT=y\n")
+    loader = folder / "sysdrv/source/uboot/u-boot"
+    loader.mkdir(parents=True)
+    (loader / "make.sh").write_text('JOB=`nproc`0\necho "make all --jobs=${JOB}"\n')
     # Rules for line ends that the files beside them break, as in the real rt-thread folder.
     mcu = folder / "sysdrv/source/mcu"
     mcu.mkdir(parents=True)
@@ -78,9 +70,6 @@ def write_sdk(folder: Path) -> None:
         sample.write_text(f"/* {number} */\n" * 50)
     tools = folder / "sysdrv/tools/board/buildroot"
     tools.mkdir(parents=True)
-    (tools / "luckfox_pico_defconfig").write_text("BR2_PACKAGE_HTOP=y\n")
-    # Two lines of the real one, which has 1,200.
-    (tools / "busybox.config").write_text("CONFIG_FEATURE_TELNETD_STANDALONE=y\nCONFIG_TELNETD=y\n")
     _pack(FILES / "buildroot", "buildroot-2023.02.6", tools / "buildroot-2023.02.6.tar.gz")
 
 
@@ -92,9 +81,14 @@ def _pack(folder: Path, name: str, target: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as bundle:
         bundle.add(folder, name, filter=plain)
-        for extra in ("configs/qemu_defconfig", "package/busybox/busybox.mk"):
+        for extra, content in (
+            ("configs/qemu_defconfig", b""),
+            ("package/busybox/busybox.mk", b""),
+            ("package/busybox/busybox.config", b"# CONFIG_TELNETD is not set\n"),
+        ):
             member = tarfile.TarInfo(f"{name}/{extra}")
-            bundle.addfile(plain(member), io.BytesIO(b""))
+            member.size = len(content)
+            bundle.addfile(plain(member), io.BytesIO(content))
     target.write_bytes(
         subprocess.run(
             ["gzip", "-n"], input=buffer.getvalue(), stdout=subprocess.PIPE, check=True

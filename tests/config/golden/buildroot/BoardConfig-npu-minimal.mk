@@ -3,20 +3,10 @@
 # Change configs/variants/minimal.yml, then run: invoke render
 # shellcheck shell=bash disable=SC1090,SC1091
 source "${SDK_ROOT_DIR:?set by build.sh}/project/cfg/BoardConfig_IPC/BoardConfig-SD_CARD-Buildroot-RV1106_Luckfox_Pico_Pro_Max-IPC.mk"
-export LF_TARGET_ROOTFS=buildroot
-export RK_BUILDROOT_DEFCONFIG="npu_minimal_defconfig"
 export RK_BOOT_MEDIUM="sd_card"
-export RK_BOOTARGS_CMA_SIZE="66M"
 export RK_KERNEL_DTS="rv1106g-luckfox-pico-pro-max.dts"
 export RK_KERNEL_DEFCONFIG_FRAGMENT="${RK_KERNEL_DEFCONFIG_FRAGMENT:+$RK_KERNEL_DEFCONFIG_FRAGMENT }pico-image.config"
-export RK_PARTITION_CMD_IN_ENV="32K(env),512K@32K(idblock),256K(uboot),32M(boot),64M(oem),64M(userdata),1G(rootfs)"
-export RK_PARTITION_FS_TYPE_CFG="rootfs@IGNORE@ext4,userdata@/userdata@ext4,oem@/oem@ext4"
-export RK_BUILD_APP_TO_OEM_PARTITION=y
-export RK_PRE_BUILD_OEM_SCRIPT=luckfox-buildroot-oem-pre.sh
 export RK_UBOOT_DEFCONFIG_FRAGMENT="rk-emmc.config"
-export RK_ENABLE_ROCKCHIP_TEST=n
-export RK_ENABLE_EUDEV=n
-export RK_ENABLE_ADBD=n
-export RK_ENABLE_GDB=n
-export RK_APP_TYPE="RKIPC_RV1106"
-export RK_POST_OVERLAY="overlay-luckfox-config overlay-luckfox-buildroot-init overlay-luckfox-npu"
+export RK_PARTITION_CMD_IN_ENV="32K(env),512K@32K(idblock),256K(uboot),32M(boot),64M(oem),64M(userdata),1G(rootfs)"
+export RK_PARTITION_FS_TYPE_CFG="rootfs@IGNORE@ext4"
+export RK_BOOTARGS_CMA_SIZE=""

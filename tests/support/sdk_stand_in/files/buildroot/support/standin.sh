@@ -18,6 +18,26 @@ value() { # value SYMBOL, without quotes and with make's variable in it replaced
         sed "s|\$(BR2_EXTERNAL_LUCKFOX_NPU_PATH)|$BR2_EXTERNAL|g"
 }
 
+knob() { # knob NAME: does what a test asked for at this point, as in the stand-in's build.sh
+    local what
+    what=$(sed -n "s/^\([a-z]*\) $1\$/\1/p" /cache/dl/stand-in 2>/dev/null || true)
+    case $what in
+        fail)
+            echo "error: $1: told to fail" >&2
+            exit 1
+            ;;
+        hang)
+            echo "hanging in $1"
+            sleep 600
+            ;;
+        slow) sleep "$(cat /cache/dl/stand-in-seconds)" ;;
+        full)
+            echo "cp: error writing '$1': No space left on device" >&2
+            exit 1
+            ;;
+    esac
+}
+
 # What our packages' makefiles say, read once and without starting programs.
 declare -A VERSION SITE DEPENDS
 read_packages() {
@@ -145,6 +165,12 @@ package() {
             echo "start telnetd" >"$O/target/etc/init.d/S50telnet"
             echo "$name,./etc/init.d/S50telnet" >>"$folder/.files-list.txt"
         fi
+        if [ "$name" = npu-module ] && [ -n "${PICO_KERNEL_MODULES:-}" ]; then
+            source=lib/modules/$(cat "$PICO_KERNEL_MODULES/release")/rknpu.ko
+            mkdir -p "$O/target/${source%/*}"
+            cp "$PICO_KERNEL_MODULES/rknpu.ko" "$O/target/$source"
+            echo "$name,./$source" >>"$folder/.files-list.txt"
+        fi
         if [ "$name" = npu-models ]; then
             mkdir -p "$O/target/usr/share/npu-models"
             cp -rL "${PICO_MODELS_DIR:?}"/* "$O/target/usr/share/npu-models/"
@@ -175,14 +201,19 @@ finalise() {
     mkdir -p "$O/target/etc" "$O/images"
     value BR2_TARGET_GENERIC_HOSTNAME >"$O/target/etc/hostname"
     value BR2_PRIMARY_SITE >"$O/target/etc/primary-site"
-    printf 'root:*:::::::\n' >"$O/target/etc/shadow"
+    printf 'root:*:::::::\npico:*:::::::\n' >"$O/target/etc/shadow"
+    printf 'root:x:0:0:root:/root:/bin/sh\npico:x:1000:1000::/home/pico:/bin/sh\n' >"$O/target/etc/passwd"
+    printf 'root:x:0:\npico:x:1000:\n' >"$O/target/etc/group"
     for overlay in $(value BR2_ROOTFS_OVERLAY); do
         rsync -a "$overlay/" "$O/target/"
     done
     for script in $(value BR2_ROOTFS_POST_BUILD_SCRIPT); do
         "$script" "$O/target"
     done
-    tar cf "$O/images/rootfs.tar" --sort=name --mtime=@0 -C "$O/target" .
+    # As the users table says, under fakeroot; numeric owners (fs/tar/tar.mk).
+    mkdir -p "$O/target/home/pico"
+    chown -R 1000:1000 "$O/target/home/pico"
+    tar cf "$O/images/rootfs.tar" --sort=name --numeric-owner -C "$O/target" .
 }
 
 case $1 in

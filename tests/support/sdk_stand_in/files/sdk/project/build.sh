@@ -61,7 +61,6 @@ knob() { # knob NAME: does what a test asked for at this point
             ;;
     esac
 }
-export -f knob
 
 # Like make with a compiler: what is newer than its source is taken for whole, and a file grows
 # while it is written.
@@ -83,22 +82,25 @@ case ${RK_BOOT_MEDIUM:-sd_card} in
     sd_card) MEDIUM=mmcblk1 ;;
     *) echo "Not support storage medium type: $RK_BOOT_MEDIUM" >&2 && exit 1 ;;
 esac
+# Read in __GET_TARGET_PARTITION_FS_TYPE, which every call runs: what is named must be in the layout.
+IFS=,
+for part in ${RK_PARTITION_FS_TYPE_CFG:-}; do
+    case $RK_PARTITION_CMD_IN_ENV in
+        *"(${part%%@*})"*) ;;
+        *) echo "Not found ${part%%@*} from RK_PARTITION_CMD_IN_ENV" >&2 && exit 1 ;;
+    esac
+done
+unset IFS
 
 write_env() {
-    # §7: rewritten with one line at every call; the others are appended by env and firmware only.
+    # §7: rewritten with one line at every call.
     mkdir -p "$IMAGE"
     echo "blkdevparts=$MEDIUM:$RK_PARTITION_CMD_IN_ENV" >"$ENV_FILE"
 }
 
-build_env() {
-    {
-        echo "sys_bootargs= root=/dev/${MEDIUM}p7 rootfstype=ext4 rk_dma_heap_cma=$RK_BOOTARGS_CMA_SIZE"
-        echo "sd_parts=mmcblk0:16K@512(env),512K@32K(idblock),4M(uboot)"
-    } >>"$ENV_FILE"
-    mkenvimage -s 0x8000 -p 0x0 -o "$IMAGE/env.img" "$ENV_FILE"
-}
-
 build_uboot() {
+    # Its own script decides about the jobs: twice the processors.
+    (cd "$SDK_ROOT_DIR/sysdrv/source/uboot/u-boot" && bash ./make.sh)
     compile uboot "$SDK_ROOT_DIR/sysdrv/source/uboot/u-boot.bin" \
         "$RK_UBOOT_DEFCONFIG $RK_UBOOT_DEFCONFIG_FRAGMENT $RK_CHIP"
     cp "$SDK_ROOT_DIR/sysdrv/source/uboot/u-boot.bin" "$IMAGE/uboot.img"
@@ -119,20 +121,29 @@ build_kernel() {
     done
     compile kernel "$objects/zImage" "$RK_KERNEL_DEFCONFIG$fragments"
     cat "$objects/zImage" "$SDK_ROOT_DIR"/sysdrv/source/kernel/net/netfilter/*.c >"$IMAGE/boot.img"
-    echo "$RK_KERNEL_DTS" >>"$IMAGE/boot.img"
+    # update_dtb_bootargs.sh: root device, its type and CMA are in the device tree too.
+    echo "root=/dev/${MEDIUM}p7 ${RK_BOOTARGS_CMA_SIZE:+rk_dma_heap_cma=$RK_BOOTARGS_CMA_SIZE }$RK_KERNEL_DTS" \
+        >>"$IMAGE/boot.img"
 }
 
-build_rootfs() {
-    make rootfs -C "$SDK_ROOT_DIR/sysdrv"
+# Read in build_driver and sysdrv/Makefile's drv: the kernel, then its modules, flat in one folder.
+build_driver() {
+    local modules=$OUT/sysdrv_out/kernel_drv_ko
+    build_kernel
+    mkdir -p "$modules"
+    if ! grep -qsx "lack rknpu" /cache/dl/stand-in; then
+        printf 'vermagic=5.10.160 mod_unload ARMv7\n%s\n' \
+            "$(cat "$SDK_ROOT_DIR/sysdrv/source/objs_kernel/zImage")" >"$modules/rknpu.ko"
+    fi
+    echo "the camera's" >"$modules/video_rkisp.ko"
     if [ "${RK_ENABLE_WIFI:-}" = y ]; then
         # Read in sysdrv/drv_ko/wifi/Makefile: beside the other modules.
-        echo "$RK_ENABLE_WIFI_CHIP" >"$OUT/sysdrv_out/kernel_drv_ko/insmod_wifi.sh"
+        printf '# %s\n\tinsmod cfg80211.ko\n\tinsmod aic8800_bsp.ko\n' "$RK_ENABLE_WIFI_CHIP" \
+            >"$modules/insmod_wifi.sh"
+        echo "driver" >"$modules/aic8800_bsp.ko"
+        mkdir -p "$modules/aic8800dc_fw"
+        echo "firmware" >"$modules/aic8800dc_fw/fmacfw.bin"
     fi
-    # §1: the folder is made anew from the archive.
-    rm -rf "$OUT/rootfs_uclibc_rv1106"
-    mkdir -p "$OUT/sysdrv_out"
-    cp "$SDK_ROOT_DIR/sysdrv/out/rootfs_uclibc_rv1106.tar" "$OUT/sysdrv_out/"
-    tar xf "$OUT/sysdrv_out/rootfs_uclibc_rv1106.tar" -C "$OUT"
 }
 
 build_media() {
@@ -140,106 +151,7 @@ build_media() {
     # §5: the only place of the vendor's NPU library.
     compile librknnmrt "$OUT/media_out/lib/librknnmrt.so" "librknnmrt 1.6.0"
     compile iqfiles "$OUT/media_out/isp_iqfiles/sc3336.json" "tuning of a camera"
-}
-
-build_app() {
-    if [ "${RK_ENABLE_WIFI:-}" = y ]; then
-        printf 'ssid="%s"\npsk="%s"\n' "$LF_WIFI_SSID" "$LF_WIFI_PSK" \
-            >"$SDK_ROOT_DIR/project/app/wifi_app/wpa_supplicant.conf"
-    fi
-    [ -n "${RK_APP_TYPE:-}" ] || { echo "RK_APP_TYPE is not set, skip" && return 0; }
-    compile app "$OUT/app_out/bin/rkipc" "$RK_APP_TYPE"
-}
-
-run_script() {
-    # §1: only if it is a file beside the real BoardConfig.
-    if [ -n "$1" ] && [ -f "$RK_PROJECT_BOARD_DIR/$1" ]; then
-        RK_PROJECT_PACKAGE_ROOTFS_DIR=$OUT/rootfs_uclibc_rv1106 \
-            RK_PROJECT_PACKAGE_OEM_DIR=$OUT/oem RK_PROJECT_PACKAGE_USERDATA_DIR=$OUT/userdata \
-            bash "$RK_PROJECT_BOARD_DIR/$1"
-    fi
-}
-
-pack() { # pack FOLDER IMAGE: mkfs.ext4 -d copies owners and modes as they are, like this archive
-    tar cf "$2" --sort=name --mtime=@0 -C "$1" .
-}
-
-# As build.sh's own: a folder that is not there is passed over, an empty one ends the build.
-copy_files() {
-    mkdir -p "$2"
-    if [ -d "$1" ]; then
-        cp -rfa "$1"/* "$2"
-    else
-        echo "Please check path [$1] [$2] again"
-    fi
-}
-
-build_firmware() {
-    local rootfs=$OUT/rootfs_uclibc_rv1106 name
-    build_env
-    if [ ! -f "$OUT/sysdrv_out/rootfs_uclibc_rv1106.tar" ]; then
-        # As met: an error in words, and status 0 (issue 71).
-        echo "Not found rootfs tarball: Build rootfs is not yet complete, packaging cannot proceed!"
-        exit 0
-    fi
-    # §1 firmware: edits the unpacked rootfs in place; a second run on it gives something else.
-    echo "packed by the SDK" >>"$rootfs/bin/sdkinfo"
-    find "$rootfs" \( -name 'lib*.a' -o -name 'lib*.la' \) -delete
-    for name in app_out media_out; do
-        copy_files "$OUT/$name/root" "$rootfs"
-    done
-    copy_files "$SDK_ROOT_DIR/external" "$rootfs"
-    mkdir -p "$OUT/oem" "$OUT/userdata"
-    copy_files "$OUT/sysdrv_out/kernel_drv_ko/" "$OUT/oem/usr/ko"
-    for name in bin lib share usr; do
-        copy_files "$OUT/app_out/$name" "$OUT/oem/usr/${name#usr}"
-        copy_files "$OUT/media_out/$name" "$OUT/oem/usr/${name#usr}"
-    done
-    # Read in build.sh: an empty list of camera files means all of them, from a folder that only
-    # the media stage makes; a name that is not there is passed over.
-    mkdir -p "$OUT/oem/usr/share/iqfiles"
-    if [ -n "${RK_CAMERA_SENSOR_IQFILES:-}" ]; then
-        for name in $RK_CAMERA_SENSOR_IQFILES; do
-            if [ -f "$OUT/media_out/isp_iqfiles/$name" ]; then
-                cp -a "$OUT/media_out/isp_iqfiles/$name" "$OUT/oem/usr/share/iqfiles"
-            fi
-        done
-    else
-        cp -a "$OUT"/media_out/isp_iqfiles/* "$OUT/oem/usr/share/iqfiles"
-    fi
-    mkdir -p "$rootfs/etc/init.d"
-    printf '#!/bin/sh\nsh /oem/usr/bin/RkLunch.sh\n' >"$rootfs/etc/init.d/S21appinit"
-    printf '#!/bin/sh\n# the vendor mounts here\n' >"$rootfs/etc/init.d/S20linkmount"
-    chmod 0755 "$rootfs/etc/init.d/S21appinit" "$rootfs/etc/init.d/S20linkmount"
-    ln -sf ../oem/usr/share/iqfiles "$rootfs/etc/"
-    mkdir -p "$rootfs/etc/profile.d" "$rootfs/usr/bin"
-    # shellcheck disable=SC2016 # the arguments of the script that is written
-    printf '#!/bin/sh\nexec cat - >"/mnt/sdcard/core-$1-$2"\n' >"$rootfs/usr/bin/coredump2sdcard.sh"
-    echo 'ulimit -c unlimited' >"$rootfs/etc/profile.d/enable_coredump.sh"
-    run_script "${RK_PRE_BUILD_OEM_SCRIPT:-}"
-    mkdir -p "$rootfs/oem"
-    knob firmware
-    if [ "${RK_BUILD_APP_TO_OEM_PARTITION:-}" = y ]; then
-        # An image with an oem partition has nothing else below /oem.
-        rm -rf "$rootfs"/oem/*
-        case ${RK_PARTITION_FS_TYPE_CFG:-} in *oem@*) pack "$OUT/oem" "$IMAGE/oem.img" ;; esac
-    else
-        cp -rfa "$OUT"/oem/* "$rootfs/oem"
-    fi
-    run_script "${RK_POST_BUILD_SCRIPT:-}"
-    # §1: overlays come last and win; --chmod keeps x where a file has it.
-    for name in $RK_POST_OVERLAY; do
-        if [ -d "$RK_PROJECT_BOARD_DIR/overlay/$name" ]; then
-            rsync -a --ignore-times --keep-dirlinks --chmod=u=rwX,go=rX --exclude .empty \
-                "$RK_PROJECT_BOARD_DIR/overlay/$name"/* "$rootfs/"
-        fi
-    done
-    pack "$rootfs" "$IMAGE/rootfs.img"
-    run_script "${RK_PRE_BUILD_USERDATA_SCRIPT:-}"
-    pack "$OUT/userdata" "$IMAGE/userdata.img"
-    echo "sd_update" >"$IMAGE/sd_update.txt"
-    echo "tftp_update" >"$IMAGE/tftp_update.txt"
-    cat "$IMAGE"/{env,idblock,uboot,boot,oem,userdata,rootfs}.img | sha256sum >"$IMAGE/update.img"
+    compile iqfiles "$OUT/media_out/isp_iqfiles/other.json" "tuning of a camera that no board has"
 }
 
 clean() {
@@ -253,16 +165,10 @@ clean() {
             ;;
         uboot) rm -f "$SDK_ROOT_DIR/sysdrv/source/uboot/u-boot.bin" ;;
         kernel)
-            # The modules too, so that the rootfs stage has to follow.
             rm -rf "$SDK_ROOT_DIR"/sysdrv/source/objs_* "$SDK_ROOT_DIR/sysdrv/out/kernel_drv_ko"
             ;;
-        rootfs)
-            rm -rf "$SDK_ROOT_DIR"/sysdrv/source/buildroot/*/output/target
-            rm -f "$SDK_ROOT_DIR"/sysdrv/source/buildroot/*/output/build/*/.stamp_target_installed
-            rm -rf "$OUT/rootfs_uclibc_rv1106" "$SDK_ROOT_DIR/sysdrv/out/rootfs_uclibc_rv1106"
-            ;;
+        driver) rm -rf "$SDK_ROOT_DIR/sysdrv/out/kernel_drv_ko" ;;
         media) rm -rf "$OUT/media_out" ;;
-        app) rm -rf "$OUT/app_out" ;;
     esac
 }
 
@@ -276,8 +182,7 @@ for name in hostapd hostapd_cli librkwifibt.so; do
     echo "rewritten" >"$SDK_ROOT_DIR/project/app/wifi_app/$name"
 done
 case ${1:-} in
-    uboot | kernel | rootfs | media | app | firmware) "build_$1" ;;
-    env) build_env ;;
+    uboot | kernel | driver | media) "build_$1" ;;
     info) echo "$RK_CHIP" ;;
     kernelconfig)
         # §1: opens the menu and saves its result over the kernel's defconfig.

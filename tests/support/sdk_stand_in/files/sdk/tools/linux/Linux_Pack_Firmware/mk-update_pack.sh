@@ -1,0 +1,16 @@
+#!/bin/bash
+# Stand-in for the packer of update.img: `-id CHIP -i FOLDER`, as read in a fork of 2025-11. A part
+# that it does not find is left out, and it still ends with 0.
+chip='' folder=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        -id) chip=$2 ;;
+        -i) folder=$2 ;;
+    esac
+    shift
+done
+[ -n "$chip" ] && [ -f "$folder/env.img" ] && [ -f "$folder/download.bin" ] || exit 255
+for name in download.bin {env,idblock,uboot,boot,oem,userdata,rootfs}.img; do
+    [ -f "$folder/$name" ] || { echo "Not found image file: $folder/$name" && continue; }
+    cat "$folder/$name"
+done | sha256sum >"$folder/update.img"
