@@ -60,7 +60,7 @@ class Options:
     sdk_url: str | None = None
     #: Instead of the vendor's image, the base that docker/Dockerfile builds on.
     base_image: str | None = None
-    #: Build the container from Ubuntu (docker/Dockerfile.ubuntu) instead of the vendor's image.
+    #: Ubuntu 22.04 instead of the vendor's image.
     ubuntu: bool = False
     context: str | None = None
     allow_emulation: bool = False
@@ -122,13 +122,11 @@ def origin_of(config: Config, options: Options) -> Origin:
 
 def base_of(config: Config, options: Options) -> tuple[Path, str]:
     """Dockerfile and base image of the build container."""
-    name = "Dockerfile.ubuntu" if options.ubuntu else "Dockerfile"
-    source = "sdk-container-ubuntu" if options.ubuntu else "sdk-container"
-    default = config.sources[source].image if source in config.sources else None
-    base = options.base_image or default or ("ubuntu:22.04" if options.ubuntu else None)
+    default = "ubuntu:22.04" if options.ubuntu else config.source("sdk-container").image
+    base = options.base_image or default
     if base is None:
         raise UserError("sdk-container in configs/sources.yml needs an image")
-    return config.root / "docker" / name, base
+    return config.root / "docker/Dockerfile", base
 
 
 def tree_for(target: Target, contents: Contents, program: Path | None = None) -> Tree:
