@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pico_image.base import project
 from pico_image.base.files import sha256_file
+from pico_image.card import archive, filesystem
+from pico_image.card.archive import Archive
+from pico_image.card.blocks import Slice
 from pico_image.card.contents import inspect_image
+from pico_image.config.target import Target
 from pico_image.emulator.system import userland
 from pico_image.image.build import Login
 from pico_image.image.sbom import INSTALLED, LINKED
@@ -40,6 +47,30 @@ def test_nothing_is_in_it_that_an_image_may_not_have(images: Path, complete: Pat
     """The list that board images are built by, held against the real file systems."""
     for folder in (images, complete):
         assert inspect_image(folder)["not_allowed"] == []
+
+
+def test_it_comes_out_of_an_archive_with_the_same_bytes(
+    kit: Kit, images: Path, tree: Path, tmp_path: Path
+) -> None:
+    """As a board's does: what boots here by way of a folder boots by way of a tar, too."""
+    image = images / "rootfs.img"
+    with tarfile.open(tmp_path / "rootfs.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        for entry in filesystem.list_files(Slice(image)):
+            if entry.path != "/lost+found":
+                member = tar.gettarinfo(str(tree / entry.path[1:]), f".{entry.path}")
+                member.mode, member.uid, member.gid = entry.mode & 0o7777, entry.uid, entry.gid
+                content = (tree / entry.path[1:]).open("rb") if member.isreg() else None
+                with content or contextlib.nullcontext():
+                    tar.addfile(member, content)
+    folder = tmp_path / "root"
+    folder.mkdir()
+    entries = archive.unpack([Archive(tmp_path / "rootfs.tar", devices=True)], folder)
+    slot = Target.of(kit.config, kit.variant).layout["rootfs"].size
+    assert slot is not None
+    volume = filesystem.Volume("rootfs", slot)
+    epoch = project.source_date_epoch(kit.config.root)
+    filesystem.make(kit.console, folder, tmp_path / "rootfs.img", volume, epoch, entries)
+    assert sha256_file(tmp_path / "rootfs.img") == sha256_file(image)
 
 
 def test_an_image_without_the_benchmark_has_no_word_of_it(
