@@ -343,7 +343,8 @@ def make(
         )
     size = max(needed, min(_LEAST, volume.slot_size))
     identity = str(uuid.uuid5(_NAMESPACE, label))
-    options = f"hash_seed={identity},root_owner=0:0,lazy_itable_init=0,nodiscard"
+    # A label of the build machine (security.selinux) would be copied, too.
+    options = f"hash_seed={identity},root_owner=0:0,lazy_itable_init=0,nodiscard,no_copy_xattrs"
     if block > 1024:
         options += f",resize={_LARGEST_CARD // block}"
     env = {

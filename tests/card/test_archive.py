@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -332,6 +333,20 @@ def test_a_root_file_system_larger_than_its_slot(tmp_path: Path) -> None:
         make(image, tar, slot=16 << 20)
     assert "larger slot" in (error.value.hint or "")
     assert image.read_text() == "the earlier image"
+
+
+def test_an_archive_is_not_read_whole(tmp_path: Path) -> None:
+    half = b"content " * (2 << 20)
+    tar = rootfs_tar(tmp_path, [member("a", half), member("b", half)])
+    (tmp_path / "scratch").mkdir()
+    tracemalloc.start()
+    try:
+        archive.unpack([tar], tmp_path / "scratch")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 4 << 20, "of 32 MiB"
+    assert (tmp_path / "scratch/b").read_bytes() == half
 
 
 NAMES = st.text(

@@ -64,6 +64,17 @@ def test_same_bytes_whatever_the_order_time_umask_and_folder(tmp_path: Path) -> 
     assert one.read_bytes() == two.read_bytes()
 
 
+def test_labels_of_the_build_machine_stay_there(tmp_path: Path) -> None:
+    folder = tree(tmp_path / "a", NAMES)
+    plain = make(folder, tmp_path / "plain.img")
+    try:
+        for path in (folder, folder / "run"):
+            os.setxattr(path, "user.label", b"object_r:user_tmp_t")
+    except OSError as error:
+        pytest.skip(f"no extended attributes in {tmp_path}: {error.strerror}")
+    assert make(folder, tmp_path / "labelled.img").read_bytes() == plain.read_bytes()
+
+
 def test_owned_by_root_with_usual_permissions(tmp_path: Path) -> None:
     folder = tree(tmp_path / "a", ["etc/shadow", "etc/passwd"], umask=0o077)
     if os.geteuid() == 0:
