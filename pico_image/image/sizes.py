@@ -18,8 +18,8 @@ from pico_image.card.blocks import Slice
 from pico_image.config.target import Target
 from pico_image.sdk.backend import FILE_LIST
 
-#: The owner of files in no package's list: the skeleton, the overlay, the SDK's firmware stage.
-UNOWNED = "(overlay and SDK)"
+#: The owner of files in no package's list: the skeleton, the overlay, what post-build.sh writes.
+UNOWNED = "(overlay and skeleton)"
 UNKNOWN = "(not known: no list of packages' files)"
 
 _MODELS = ("usr/share/npu-models/",)
