@@ -25,8 +25,8 @@ from pico_image.tasks.common import (
     help=VARIANT
     | {
         "offline": "download nothing; say what is missing",
-        "from": "rebuild from this stage of the SDK on",
-        "only": "run this stage of the SDK alone",
+        "from": "rebuild from this stage on: uboot, kernel, media, rootfs",
+        "only": "run this stage alone",
         "force": "rebuild what is up to date too",
         "jobs": "compile jobs at the same time (0: the SDK chooses)",
         "ssh-key": "public key file that may log in as root",

@@ -1,7 +1,6 @@
 #!/bin/sh
-# Replaces the vendor's file of the same name, which sets HOME=/oem for every login: HOME stays what
-# /etc/passwd says. The vendor's programs and libraries (an image with a camera) come last, so that
-# none of them is taken for one of the system's.
+# The vendor's programs and libraries (an image with a camera) come last, so that none of them is taken
+# for one of the system's. (The vendor's file of this name also sets HOME=/oem for every login.)
 if [ -d /oem/usr/bin ]; then
     export PATH="$PATH:/oem/usr/bin"
 fi
