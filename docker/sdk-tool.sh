@@ -9,7 +9,6 @@
 # Status 6: nothing has been built; this SDK has no packer. PICO_DEFCONFIG: as for sdk-stage.sh.
 set -euo pipefail
 
-cd /build/sdk
 rm -f /build/menu.* /build/legal-info.tar
 # shellcheck source=docker/buildroot.sh
 . /src/docker/buildroot.sh
@@ -26,6 +25,7 @@ case $1 in
             -cf /build/legal-info.tar .
         ;;
     kernel)
+        cd /build/sdk
         defconfig=$(bash -c 'set -a; SDK_ROOT_DIR=$PWD; . ./.BoardConfig.mk; echo "$RK_KERNEL_DEFCONFIG"')
         file=sysdrv/source/kernel/arch/arm/configs/$defconfig
         cp "$file" /tmp/before
@@ -41,7 +41,7 @@ case $1 in
         buildroot savedefconfig BR2_DEFCONFIG=/build/menu.after
         ;;
     update)
-        packer=tools/linux/Linux_Pack_Firmware/mk-update_pack.sh
+        packer=/build/sdk/tools/linux/Linux_Pack_Firmware/mk-update_pack.sh
         [ -x "$packer" ] || exit 6
         rm -f /build/update/update.img
         "$packer" -id rv1106 -i /build/update </dev/null 2>&1 | tee /tmp/packed

@@ -79,7 +79,7 @@ def test_nothing_is_written_but_results_and_cache(
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     watched = [
         project.root, project.models, checkout,
-        *(tmp_path / name for name in ("home", "temporary", "current")),
+        *(tmp_path / name for name in ("home", "current")),
     ]  # fmt: skip
     before = snapshot_of(*watched)
     beside = set(tmp_path.iterdir())
@@ -99,6 +99,7 @@ def test_nothing_is_written_but_results_and_cache(
         assert (project.images / "sdcard.img").is_file()
     after = snapshot_of(*watched)
     assert {name for name in {*before, *after} if before.get(name) != after.get(name)} == set()
+    assert list((tmp_path / "temporary").iterdir()) == []
     assert set(tmp_path.iterdir()) - beside <= {project.output, tmp_path / "cache"}
     assert repository.git(checkout, "status", "--porcelain", "--ignored") == ""
 
