@@ -221,10 +221,10 @@ class Backend:
             if ended.status != 0:
                 path, hint = self.console.log_path, run.killed(ended.status)
                 raise CommandError("make legal-info", ended.status, "", path, hint=hint)
-            archive = workspace.files.read("legal-info.tar")
-        if archive is None:
+            packed = workspace.files.read("legal-info.tar")
+        if packed is None:
             raise UserError("the container left no legal-info.tar", hint="see the log")
-        with tarfile.open(fileobj=io.BytesIO(archive)) as bundle:
+        with tarfile.open(fileobj=io.BytesIO(packed)) as bundle:
             bundle.extractall(folder, filter="data")
 
     def components(self, target: Target, listed: Iterable[Component]) -> tuple[Component, ...]:
