@@ -33,8 +33,8 @@ ROOMS: Mapping[str, Room] = {
     "config": Room("schema, loading with file and line, `Target`, partitions, capacity, rendering",
                    ("base",)),
     "sources": Room("downloads by hash", ("base", "config")),
-    "card": Room("env, composing, block map, file systems, FIT, reading back, repacking, flashing;"
-                 " what an image may have",
+    "card": Room("making parts, tar archives, file systems, env, FIT, composing, block map, reading"
+                 " back, repacking, flashing; what an image may have",
                  ("base", "config")),
     "engine": Room("a container engine; knows nothing of Luckfox", ("base",)),
     "compile": Room("cross compiler, TensorFlow Lite, image libraries, `app/`", BELOW_CARDS),
