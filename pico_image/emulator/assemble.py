@@ -49,17 +49,18 @@ def make_parts(
         maker.part(
             "boot",
             {"materials": [identity(materials[name]) for name in ("kernel", "initramfs")]},
-            functools.partial(_make_boot, maker, materials),
+            functools.partial(make_boot, console, maker.epoch, materials),
         )
         maker.oem()
         maker.userdata()
         maker.env()
         for name in ("idblock", "uboot"):
-            maker.part(name, {}, functools.partial(_write_placeholder, name))
+            maker.part(name, {}, functools.partial(write_placeholder, name))
         return maker.images
 
 
-def _make_boot(maker: Maker, materials: Mapping[str, Path], image: Path) -> None:
+def make_boot(console: Console, epoch: int, materials: Mapping[str, Path], image: Path) -> None:
+    """Write the boot part, a FIT of kernel and initramfs, as a board's U-Boot takes it."""
     release = (materials["kernel"] / "release").read_text(encoding="ascii").strip()
     files = fit.BootFiles(
         kernel=materials["kernel"] / "zImage",
@@ -67,10 +68,11 @@ def _make_boot(maker: Maker, materials: Mapping[str, Path], image: Path) -> None
         description=f"emulator: Linux {release} for QEMU's virt machine",
         kernel_description=f"Linux {release} (Debian)",
     )
-    fit.make(maker.console, files, image, maker.epoch)
+    fit.make(console, files, image, epoch)
 
 
-def _write_placeholder(name: str, image: Path) -> None:
+def write_placeholder(name: str, image: Path) -> None:
+    """Write the content of a slot that QEMU never reads."""
     text = PLACEHOLDER.format(name=name).encode()
     with atomic_write(image) as stream:
         stream.write(text.ljust(PLACEHOLDER_SIZE, b"\0"))

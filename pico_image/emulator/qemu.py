@@ -215,19 +215,21 @@ def boot(
     *,
     append: str = "",
     forward: Sequence[tuple[int, int]] = (),
+    ethernet: bool = False,
 ) -> Iterator[Machine]:
     """Power on a machine with ``card`` (a working copy: it is written to) in its slot.
 
     ``append`` is added to the kernel's command line. ``forward`` makes (host port, guest port)
-    pairs reachable on the loopback address (the machine itself reaches nothing); without it
-    there is no network. The end of the block ends QEMU if it still runs.
+    pairs reachable on the loopback address (the machine itself reaches nothing). ``ethernet``
+    gives it an interface without; else there is no network. The end of the block ends QEMU if it
+    still runs.
     """
     name = f"console-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     log = output_dir() / "emulator" / "logs" / name
     log.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder("pico-boot-") as place:
         loaded = load(console, card, place)
-        command = _command(card, loaded, append, forward)
+        command = _command(card, loaded, append, forward if forward or ethernet else None)
         console.log("+ " + " ".join(command))
         if shutil.which(command[0]) is None:
             raise UserError(
@@ -254,10 +256,13 @@ def boot(
 
 
 def _command(
-    card: Path, loaded: Loaded, append: str, forward: Sequence[tuple[int, int]]
+    card: Path, loaded: Loaded, append: str, forward: Sequence[tuple[int, int]] | None
 ) -> list[str]:
+    """``forward`` None: no network interface."""
     network = ["-nic", "none"]
     if forward:
+        append = f"{append} pico.address={GUEST}"
+    if forward is not None:
         rules = "".join(f",hostfwd=tcp:127.0.0.1:{host}-:{guest}" for host, guest in forward)
         network = [
             "-netdev",
@@ -265,7 +270,6 @@ def _command(
             "-device",
             "virtio-net-device,netdev=net0",
         ]
-        append = f"{append} pico.address={GUEST}"
     file = str(card).replace(",", ",,")
     return [
         *("qemu-system-arm", "-M", "virt,highmem=off", "-cpu", "cortex-a7", "-m", str(RAM_MIB)),
@@ -282,10 +286,17 @@ def _command(
     ]
 
 
-def interactive(console: Console, image: Path, *, forward: Sequence[tuple[int, int]] = ()) -> int:
+def interactive(
+    console: Console,
+    image: Path,
+    *,
+    forward: Sequence[tuple[int, int]] = (),
+    ethernet: bool = False,
+) -> int:
     """Boot a working copy of ``image`` with its console on this terminal; the exit status.
 
-    ``forward`` as for ``boot``. 0 when the guest powered off or the user left with Ctrl-A X.
+    ``forward`` and ``ethernet`` as for ``boot``. 0 when the guest powered off or the user left
+    with Ctrl-A X.
     """
     with scratch_folder("pico-emulate-") as place:
         card = working_copy(image, place)
@@ -294,7 +305,7 @@ def interactive(console: Console, image: Path, *, forward: Sequence[tuple[int, i
             "end it with `poweroff` on its console, or at once with Ctrl-A X "
             "(Ctrl-C goes to the machine)"
         )
-        with boot(console, card, forward=forward) as machine:
+        with boot(console, card, forward=forward, ethernet=ethernet) as machine:
             return machine.interact()
 
 

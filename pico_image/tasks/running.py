@@ -9,7 +9,7 @@ from invoke.tasks import task
 
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
-from pico_image.base.files import output_dir
+from pico_image.base.files import output_dir, scratch_folder
 from pico_image.config import configuration
 from pico_image.config.target import Target
 from pico_image.tasks.common import (
@@ -44,20 +44,47 @@ def try_(_: Context, keep_running: bool = False, verbose: bool = False) -> None:
 @task(
     help=VERBOSE
     | {
-        "image": "the SD image to boot (default: the built emulator image)",
+        "image": "the SD image to boot (default: that of the variant)",
+        "variant": "which image (default: emulator); of a board's its root file system, with the "
+        "emulator's kernel",
+        "rootfs": "a rootfs.tar of Buildroot or a rootfs.img to boot in the variant's layout",
         "ssh-port": "port of this machine that leads to the image's SSH server",
     }
 )
 @guarded
-def emulate(_: Context, image: str = "", ssh_port: str = "", verbose: bool = False) -> None:
-    """Boot the emulator image with an interactive console."""
+def emulate(
+    _: Context,
+    image: str = "",
+    variant: str = "",
+    rootfs: str = "",
+    ssh_port: str = "",
+    verbose: bool = False,
+) -> None:
+    """Boot an image, or a board's root file system, with an interactive console."""
+    from pico_image.emulator import board_card
     from pico_image.emulator.qemu import interactive
     from pico_image.image import build
 
     # A wrong flag is reported before a missing image.
     forward = [(whole("ssh-port", ssh_port), 22)] if ssh_port else []
-    path = Path(image) if image else build.existing_images("emulator") / "sdcard.img"
-    raise SystemExit(interactive(Console(verbose=verbose), path, forward=forward))
+    if image and (variant or rootfs):
+        raise UserError(
+            "--image is a whole card; --variant and --rootfs name what to make one of",
+            hint="give one of them",
+        )
+    console = Console(verbose=verbose)
+    target = Target.of(configuration.load(), variant or "emulator")
+    if image or (target.emulated and not rootfs):
+        path = Path(image) if image else build.existing_images(target.name) / "sdcard.img"
+        raise SystemExit(interactive(console, path, forward=forward))
+    path = Path(rootfs) if rootfs else build.existing_images(target.name) / "rootfs.img"
+    with scratch_folder("pico-rootfs-") as folder:
+        card = board_card.make(console, target, path, folder)
+        password = path.with_name("root-password.txt")
+        if password.is_file():
+            console.info(f"root's password is in {password}")
+        status = interactive(console, card, forward=forward, ethernet=target.board.ethernet)
+    raise SystemExit(status)
 
 
 @task(
