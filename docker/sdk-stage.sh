@@ -86,7 +86,8 @@ clean() {
 
 # -- the stages --------------------------------------------------------------------------
 
-# take FILE...: hands results to the host. build.sh can end with 0 without having made anything.
+# take FILE...: hands results to the host. build.sh can end with 0 without having made anything, so
+# what an earlier run left does not stay.
 take() {
     local file
     mkdir -p "$results"
@@ -112,7 +113,6 @@ uboot() {
 
 kernel() {
     local drivers=output/out/sysdrv_out/kernel_drv_ko release
-    rm -rf "$drivers" # build.sh copies over what is there
     ./build.sh driver </dev/null
     if ! release=$(grep -aom 1 'vermagic=[^ ]*' "$drivers/rknpu.ko"); then
         echo "error: the kernel was built without the NPU's driver: there is no rknpu.ko in $drivers" >&2
@@ -210,6 +210,7 @@ while [ $# -gt 0 ]; do
 done
 write_state begun
 trap ended EXIT
+rm -rf output/image/*.img output/image/download.bin output/out/sysdrv_out/kernel_drv_ko output/out/media_out
 "$stage"
 sync -f /build
 write_state "done" "$(outputs)"
