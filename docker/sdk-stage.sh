@@ -47,7 +47,7 @@ prepare() {
 # Removes a package's files from the target, by Buildroot's own list, then its build.
 drop() {
     local folder=$output/build/$1
-    if [ -f "$folder/.files-list.txt" ]; then
+    if [ -f "$folder/.files-list.txt" ] && [ -d "$output/target" ]; then
         sed 's/^[^,]*,//' "$folder/.files-list.txt" | (cd "$output/target" && xargs -d '\n' -r rm -f --)
     fi
     rm -rf "$folder"
