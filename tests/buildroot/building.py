@@ -7,7 +7,10 @@ glibc              the distribution's         both        busybox, overlay, user
 uclibc             uClibc-ng put around it    static      nothing
 buildroot-uclibc   GCC made by Buildroot      both        busybox, overlay, users, avahi
 prebuilt           as uclibc                  static      nothing; neon-runner comes ready
+vendor             the SDK's or one like it   both        all of a board's own defconfig
 =================  =========================  ==========  ================================
+
+``vendor`` needs a folder that no registry has: VENDOR_TOOLCHAIN_DIR (docs/buildroot.md).
 
 ``npu-runner`` is linked to Rockchip's own runtime with uClibc when RKNN_RUNTIME_DIR has its four
 files, else to the simulator; once more to the older runtime when its subfolder 1.6.0 has those of
@@ -32,7 +35,13 @@ from tests.buildroot import internal, offline, toolchain
 from tests.support import arm, uclibc
 
 MODEL = "efficientnet-lite0"
-BUILDS = ("glibc", "uclibc", "buildroot-uclibc", "prebuilt")
+BUILDS = ("glibc", "uclibc", "buildroot-uclibc", "prebuilt", "vendor")
+#: The builds of a whole root file system, and those whose NPU runtime can be Rockchip's own.
+SYSTEMS = ("glibc", "buildroot-uclibc", "vendor")
+UCLIBC_BUILDS = ("uclibc", "buildroot-uclibc", "vendor")
+VENDOR_VARIABLE = "VENDOR_TOOLCHAIN_DIR"
+VENDOR_PREFIX = "arm-rockchip830-linux-uclibcgnueabihf"
+VARIANT = "luckfox-pico-mini"
 
 COMMON = """\
 BR2_arm=y
@@ -96,6 +105,22 @@ BR2_ROOTFS_POST_BUILD_SCRIPT="$(BR2_EXTERNAL_LUCKFOX_NPU_PATH)/../board/luckfox-
 BR2_ROOTFS_POST_IMAGE_SCRIPT="$(BR2_EXTERNAL_LUCKFOX_NPU_PATH)/../board/luckfox-pico/post-image.sh"
 BR2_ROOTFS_USERS_TABLES="$(BR2_EXTERNAL_LUCKFOX_NPU_PATH)/../board/luckfox-pico/users.txt"
 """
+#: What "vendor" asks for otherwise than the board: sources of the distribution's pool, which has no
+#: MobileNetV2 and no ccache of Buildroot's age.
+VENDOR = """\
+# BR2_CCACHE is not set
+# BR2_CCACHE_INITIAL_SETUP is not set
+# BR2_CCACHE_USE_BASEDIR is not set
+BR2_PACKAGE_BUSYBOX_CONFIG_FRAGMENT_FILES="{folder}/busybox.fragment"
+BR2_PACKAGE_NPU_MODELS_LIST="efficientnet-lite0"
+BR2_PACKAGE_OVERRIDE_FILE="{folder}/sources/local.mk"
+BR2_PACKAGE_TENSORFLOW_LITE_STATIC_DEBIAN=y
+"""
+VENDOR_SIMULATOR = """\
+BR2_PACKAGE_NPU_RUNNER_SIMULATOR=y
+# BR2_PACKAGE_RKNN_RUNTIME is not set
+# BR2_PACKAGE_RKNN_RUNTIME_LEGACY is not set
+"""
 # busybox 1.37 (Buildroot has 1.36.1) compiles these two for x86 only.
 FRAGMENT = "# CONFIG_SHA1_HWACCEL is not set\n# CONFIG_SHA256_HWACCEL is not set\n"
 
@@ -120,7 +145,7 @@ class Built:
 
     @property
     def is_system(self) -> bool:
-        return self.name in ("glibc", "buildroot-uclibc")
+        return self.name in SYSTEMS
 
     @property
     def runners(self) -> tuple[str, ...]:
@@ -130,7 +155,7 @@ class Built:
     def neon_runner(self) -> Path:
         return self.target / "usr/bin/neon-runner"
 
-    def make(self, *targets: str) -> str:
+    def make(self, *targets: str) -> subprocess.CompletedProcess[str]:
         """Run make, without any network where that can be had: all is in the download folder."""
         cut_off = ["unshare", "--net"] if os.geteuid() == 0 else []
         answer = subprocess.run(
@@ -138,7 +163,7 @@ class Built:
             capture_output=True, text=True, check=False, env=self.env,
         )  # fmt: skip
         assert answer.returncode == 0, answer.stdout[-4000:] + answer.stderr[-4000:]
-        return answer.stdout
+        return answer
 
     def run(self, program: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
         return arm.run_arm([self.target / "usr/bin" / program, *words], timeout=600)
@@ -150,7 +175,7 @@ RUNNERS = ("neon-runner", "npu-runner", "npu-bench")
 def build(name: str, folder: Path, buildroot: Path, runtime: Path | None) -> Built:
     """Build one of BUILDS in ``folder``; what an earlier run left there is used."""
     console, loaded = Console(), configuration.load()
-    runtime = runtime if name.endswith("uclibc") else None
+    runtime = runtime if name in UCLIBC_BUILDS else None
     _toolchain(console, loaded, name, folder / "toolchain")
     offline.downloads(console, loaded, folder / "dl", runtime)
     lines = offline.overrides(console, loaded, folder / "sources")
@@ -168,6 +193,7 @@ def build(name: str, folder: Path, buildroot: Path, runtime: Path | None) -> Bui
         **os.environ,
         "LC_ALL": "C",
         "BR2_DL_DIR": str(folder / "dl"),
+        "LUCKFOX_SDK": str(folder / "sdk"),
         "PICO_IMAGE_INPUTS": str(folder / "private"),
         # check-config.sh compares requested and actual inside Buildroot, too.
         "PICO_MODELS_DIR": str(folder / "models"),
@@ -183,9 +209,14 @@ def build(name: str, folder: Path, buildroot: Path, runtime: Path | None) -> Bui
 
 
 def _toolchain(console: Console, loaded: configuration.Config, name: str, folder: Path) -> None:
-    if folder.exists() or name == "buildroot-uclibc":
+    if name == "vendor":
+        link = folder.with_name("sdk") / "tools/linux/toolchain" / VENDOR_PREFIX
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(Path(os.environ[VENDOR_VARIABLE]).resolve())
+    elif folder.exists() or name == "buildroot-uclibc":
         return
-    if name == "glibc":
+    elif name == "glibc":
         toolchain.make(folder)
     else:
         base = Path(uclibc.toolchain(console, loaded).cross).parents[1]
@@ -194,6 +225,11 @@ def _toolchain(console: Console, loaded: configuration.Config, name: str, folder
 
 def defconfig(name: str, folder: Path, *, vendor: bool, legacy: bool = False) -> str:
     """The lines that one of the builds asks Buildroot for."""
+    if name == "vendor":
+        asked = VENDOR.format(folder=folder) + ("" if vendor else VENDOR_SIMULATOR)
+        if vendor and not legacy:
+            asked += "# BR2_PACKAGE_RKNN_RUNTIME_LEGACY is not set\n"
+        return render.defconfig(configuration.load(), VARIANT) + asked
     runtime = f"BR2_PACKAGE_{'RKNN_RUNTIME' if vendor else 'NPU_RUNNER_SIMULATOR'}=y\n"
     if legacy:
         runtime += "BR2_PACKAGE_RKNN_RUNTIME_LEGACY=y\n"

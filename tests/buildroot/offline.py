@@ -58,12 +58,19 @@ OTHER = {
                      "644361ada2942be05655d4452eb018791647c31bba429b287f1f68deb2dc6840"),
     "PATCHELF": pool("patchelf", "0.14.3", "p/patchelf/patchelf_0.14.3.orig.tar.gz",
                       "827a8ca914c69413f1ca0d967a637980a24edf000a938531a77e663317c853bb"),
+    "LIBOPENSSL": pool("openssl", "1.1.1w", "o/openssl/openssl_1.1.1w.orig.tar.gz",
+                       "cf3098950cb4d853ad95c0841f1f9c6d3dc102dccfcacd521d93925208b76ac8"),
+    "OPENSSH": pool("openssh", "9.2p1", "o/openssh/openssh_9.2p1.orig.tar.gz",
+                    "3f66dbf1655fb45f50e1c56da62ab01218c228807b21338d634ebcdf9d71cf46"),
+    "UTIL_LINUX": pool("util-linux", "2.38.1", "u/util-linux/util-linux_2.38.1.orig.tar.xz",
+                       "60492a19b44e6cf9a3ddff68325b333b8b52b6c59ce3ebd6a0ecaa4c5117e84f"),
 }  # fmt: skip
 #: Upstream's repository instead of its release: without a configure script.
 EXPAT = pool("expat", "2.5.0", "e/expat/expat_2.5.0.orig.tar.gz",
              "ab00ee05c7067fd10a35c5d2a4922ebba746ddd50ff83b79c828da17bbdf1757")  # fmt: skip
 #: The same, from configs/sources.yml.
-OTHER_CONFIGURED = {"BUSYBOX": "busybox", "JPEG_TURBO": "libjpeg-turbo", "LIBPNG": "libpng"}
+OTHER_CONFIGURED = {"BUSYBOX": "busybox", "E2FSPROGS": "e2fsprogs", "JPEG_TURBO": "libjpeg-turbo",
+                    "LIBPNG": "libpng"}  # fmt: skip
 
 # The pool's archive of patchelf has no configure script: one file of C++ is compiled here.
 PATCHELF_CONFIGURE = """\
@@ -135,8 +142,8 @@ def downloads(console: Console, config: Config, folder: Path, runtime: Path | No
 
 
 def has_legacy(runtime: Path | None) -> bool:
-    """Whether the folder has the older runtime, too."""
-    return runtime is not None and (runtime / LEGACY).is_dir()
+    """Whether the folder has the older runtime, too, with all that its package compiles."""
+    return runtime is not None and all((runtime / LEGACY / name).is_file() for name in LEGACY_FILES)
 
 
 def overrides(console: Console, config: Config, folder: Path) -> list[str]:
@@ -147,6 +154,9 @@ def overrides(console: Console, config: Config, folder: Path) -> list[str]:
         tree = folder / variable.lower()
         sources.unpack(console, source, tree)
         lines.append(f"{variable}_OVERRIDE_SRCDIR = {tree}\n")
+    # Of the source's own Makefile: 600 manual pages took longer than the compiler, twice.
+    template = folder / "libopenssl/Configurations/unix-Makefile.tmpl"
+    template.write_text(template.read_text().replace(" install_docs\n", "\n", 1))
     _script(folder / "patchelf/configure", PATCHELF_CONFIGURE)
     _script(folder / "fakeroot/configure", FAKEROOT_CONFIGURE)
     shutil.copy("/usr/share/common-licenses/GPL-3", folder / "fakeroot/COPYING")

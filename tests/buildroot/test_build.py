@@ -1,9 +1,10 @@
 """Real builds by Buildroot 2023.02.6 of all packages into a rootfs, and the runners run from it.
 
 Which builds there are is told in tests/buildroot/building.py, where each source comes from in
-tests/buildroot/offline.py and internal.py. BUILDROOT_DIR names Buildroot. About nine minutes of two
-idle cores for each, the one with Buildroot's own compiler thirty; PICO_BUILDROOT_OUTPUT keeps the
-folders, and another run goes on from there.
+tests/buildroot/offline.py and internal.py. BUILDROOT_DIR names Buildroot, VENDOR_TOOLCHAIN_DIR the
+compiler of the SDK or one close to it. About nine minutes of two idle cores for each, the one with
+Buildroot's own compiler thirty; PICO_BUILDROOT_OUTPUT keeps the folders, and another run goes on
+from there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import counting
 from pico_image.base.console import Console
 from pico_image.base.files import ROOT
 from pico_image.card import allowed
@@ -50,6 +52,8 @@ def built(
     if arm.qemu() is None or shutil.which(f"{toolchain.TRIPLET}-g++") is None:
         pytest.skip("qemu-arm or the ARM cross compiler is not installed")
     name: str = request.param
+    if name == "vendor" and not os.environ.get(building.VENDOR_VARIABLE):
+        pytest.skip(f"{building.VENDOR_VARIABLE} does not name the SDK's toolchain or one like it")
     kept = os.environ.get("PICO_BUILDROOT_OUTPUT")
     folder = Path(kept) / name if kept else tmp_path_factory.mktemp(name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,11 +120,111 @@ def test_the_build_is_what_it_says(built: Built) -> None:
         for option in ("--with-cpu=cortex-a7", "--with-fpu=neon-vfpv4", "--with-float=hard"):
             assert option in told
         assert (built.target / "lib/libuClibc-1.0.35.so").is_file()
+    if built.name == "vendor":
+        gcc = built.output / f"host/bin/{building.VENDOR_PREFIX}-gcc"
+        version = subprocess.run([gcc, "-dumpversion"], capture_output=True, text=True, check=True)
+        assert version.stdout.startswith("8.")
     if built.name == "prebuilt":
         assert not any("TENSORFLOW_LITE_STATIC=y" in line for line in config)
-        outside = programs.app(Console(), load()) / "bin/neon-runner"
+        outside = usual_neon_runner()
         one, two = (arm.run_arm([path, "--version"]) for path in (outside, built.neon_runner))
         assert one.stdout == two.stdout and outside.stat().st_size >= len(program)
+
+
+def usual_neon_runner() -> Path:
+    """Compiled by the distribution's newest cross compiler for glibc, as the emulator's is."""
+    return programs.app(Console(), load()) / "bin/neon-runner"
+
+
+@pytest.mark.parametrize("file", ["fp32.tflite", "int8.tflite"])
+def test_scores_are_those_of_the_usual_build(built: Built, file: str) -> None:
+    """Not the classes alone: every score, bit for bit, whatever compiled the network's kernels."""
+    if built.name == "prebuilt":
+        pytest.skip("this build has the usual program itself")
+    pictures = sorted((built.model / "images").iterdir())
+    words = [word for picture in pictures for word in ("--image", picture)]
+    command = ["--model", built.model / file, *words, *FEW, "--json", "-", "--logits"]
+    found = []
+    for program in (built.neon_runner, usual_neon_runner()):
+        done = arm.run_arm([program, *command], timeout=600)
+        assert done.returncode == 0, done.stderr
+        images = json.loads(done.stdout)["images"]
+        found.append([image["logits"] for image in images])
+    ours, usual = found
+    assert [len(scores) for scores in ours] == [1000] * len(pictures)
+    apart = max(abs(a - b) for one, two in zip(ours, usual, strict=True)
+                for a, b in zip(one, two, strict=True))  # fmt: skip
+    assert ours == usual, f"scores differ by up to {apart}"
+
+
+@pytest.mark.parametrize("file", ["fp32.tflite", "int8.tflite"])
+def test_an_older_compiler_costs_few_instructions(built: Built, file: str) -> None:
+    """Of one inference, against the usual build; the steps around it are in neither count."""
+    if built.name != "vendor":
+        pytest.skip("the others have the usual build's compiler")
+    counter = counting.plugin(Console())
+    image = built.model / "images/coffee.png"
+    counts = []
+    for program in (built.neon_runner, usual_neon_runner()):
+        words = (program, "--model", built.model / file, "--image", image)
+        command = [*map(str, words), "--warmup-runs", "0", "--min-secs", "0", "--min-runs"]
+        long, short = (counting.count(counter, [*command, runs]).total for runs in ("3", "1"))
+        counts.append((long - short) / 2)
+    print(f"{file}: {counts[0] / 1e6:.1f} M, usual build {counts[1] / 1e6:.1f} M")
+    assert 0.9 < counts[0] / counts[1] < 1.05
+
+
+def test_our_programs_compile_without_a_warning(built: Built) -> None:
+    """With a compiler below 10 app/CMakeLists.txt does not make warnings errors."""
+    for program in built.runners if built.name != "prebuilt" else ():
+        done = built.make(f"{program}-dirclean", program)
+        said = done.stdout + done.stderr
+        assert re.search(rf"Linking C executable .*{program}", said), said[-2000:]
+        warnings = re.findall(r"^.*warning: .*$", said, re.M)
+        assert not warnings, "\n".join(warnings)
+
+
+def test_every_program_is_for_the_boards_libraries(built: Built) -> None:
+    """The loader of uClibc, hard float, and each library that a program names is there."""
+    if built.name != "vendor":
+        pytest.skip("the boards' system is built with the vendor's libraries alone")
+    programs_seen = 0
+    libraries = {path.name for folder in ("lib", "usr/lib")
+                 for path in (built.target / folder).glob("*.so*")}  # fmt: skip
+    for path in sorted(built.target.rglob("*")):
+        if path.is_symlink() or not path.is_file() or path.read_bytes()[:4] != b"\x7fELF":
+            continue
+        said = subprocess.run(["readelf", "-hldA", str(path)], capture_output=True, text=True,
+                              check=True).stdout  # fmt: skip
+        name = path.relative_to(built.target)
+        assert "hard-float ABI" in said, name
+        loader = re.search(r"interpreter: (.*)\]", said)
+        assert loader is None or loader[1].startswith("/lib/ld-uClibc.so."), f"{name}: {loader[1]}"
+        needed = set(re.findall(r"Shared library: \[(.*)\]", said))
+        assert needed <= libraries, f"{name} needs {needed - libraries}"
+        programs_seen += loader is not None
+    assert programs_seen >= 20
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "says"),
+    [
+        ("usr/sbin/sshd", ["-V"], "OpenSSH_"),
+        ("usr/bin/ssh-keygen", ["-A", "-f", "{folder}"], "generating new host keys"),
+        ("sbin/e2fsck", ["-V"], "e2fsck 1."),
+        ("sbin/resize2fs", ["-h"], "Usage: "),
+        ("usr/sbin/avahi-daemon", ["--version"], "avahi-daemon 0.8"),
+    ],
+)
+def test_what_else_the_board_gets_starts(
+    built: Built, tmp_path: Path, program: str, words: list[str], says: str
+) -> None:
+    if built.name != "vendor":
+        pytest.skip("the other builds have no OpenSSH and no e2fsprogs")
+    (tmp_path / "etc/ssh").mkdir(parents=True)
+    words = [word.format(folder=tmp_path) for word in words]
+    done = arm.run_arm([built.target / program, *words], sysroot=built.target)
+    assert says in done.stdout + done.stderr, done.stderr
 
 
 def test_npu_runner_of_the_rootfs(built: Built) -> None:
@@ -218,7 +322,8 @@ OTHER_TEXT = {"host-fakeroot", "jpeg-turbo", "jpeg", "linux-headers"}
 
 
 def test_legal_info_and_bill(built: Built) -> None:
-    names = {name for name in built.make("-s", "show-targets").split() if "rootfs" not in name}
+    targets = built.make("-s", "show-targets").stdout.split()
+    names = {name for name in targets if "rootfs" not in name}
     assert "neon-runner" in names and ("jpeg-turbo" in names) == (built.name != "prebuilt")
     wanted = sorted(names - OTHER_TEXT)
     built.make("legal-info-clean", "legal-info-prepare", *(f"{n}-legal-info" for n in wanted))
@@ -232,6 +337,8 @@ def test_legal_info_and_bill(built: Built) -> None:
         expected = {"neon-runner"}
     if built.is_system:
         expected |= {"avahi", "busybox", "expat", "libdaemon"}
+    if built.name == "vendor":
+        expected |= {"e2fsprogs", "libopenssl", "openssh", "util-linux"}
     assert expected <= components
     licences = built.output / "legal-info/licenses"
     if built.name == "prebuilt":
