@@ -21,7 +21,7 @@ from typing import Any
 
 from pico_image.base import project
 from pico_image.base.console import Console
-from pico_image.base.errors import CommandError, UserError
+from pico_image.base.errors import UserError
 from pico_image.base.files import output_dir, write_text
 from pico_image.base.project import NAME
 from pico_image.card import allowed, archive, parts
@@ -36,7 +36,7 @@ from pico_image.config.target import Target
 from pico_image.engine import run, volumes
 from pico_image.engine.client import Engine
 from pico_image.models import convert
-from pico_image.sdk import log, stages
+from pico_image.sdk import stages
 from pico_image.sdk.inputs import Stage, stage_key
 from pico_image.sdk.stages import States
 from pico_image.sdk.workspace import TOOLCHAIN, Options, Workspace, open_workspace, origin_of
@@ -166,23 +166,8 @@ class Backend:
         console = self.console
         with self.workspace(target, contents) as workspace:
             workspace = stages.bring_sdk(console, workspace, stages.read_states(workspace))
-            lines: list[str] = []
-            with (
-                console.step("Download the sources of all packages"),
-                console.progress("sources", 0) as bar,
-            ):
-
-                def follow(line: str) -> None:
-                    lines.append(line)
-                    bar.note(line.strip())
-
-                container = workspace.container("bash", stages.TOOL, "source", network=True)
-                ended = run.run(
-                    workspace.engine, console, container, what="download the sources",
-                    on_line=follow,
-                )  # fmt: skip
-            if ended.status != 0:
-                raise log.explain("download the sources", ended, lines, console.log_path)
+            title = "Download the sources of all packages"
+            stages.run_tool(workspace, console, "source", title, network=True)
 
     def licences(
         self, target: Target, contents: Contents, provenance: Mapping[str, Any], folder: Path
@@ -206,21 +191,12 @@ class Backend:
 
     def _collect(self, target: Target, contents: Contents, folder: Path) -> None:
         with self.workspace(target, contents) as workspace:
-            with self.console.step("Buildroot collects the licences"):
-                container = workspace.container(
-                    "bash", stages.TOOL, "legal", network=not self.console.offline
-                )
-                ended = run.run(
-                    workspace.engine, self.console, container, what="collect the licences"
-                )
-            if ended.status == stages.NOTHING_THERE:
+            online, title = not self.console.offline, "Collect the licences of all packages"
+            if not stages.run_tool(workspace, self.console, "legal", title, network=online):
                 raise UserError(
                     f"variant {target.name} has not been built, so Buildroot has no licences of it",
                     hint=f"invoke build-image --variant {target.name}, then this again",
                 )
-            if ended.status != 0:
-                path, hint = self.console.log_path, run.killed(ended.status)
-                raise CommandError("make legal-info", ended.status, "", path, hint=hint)
             packed = workspace.files.read("legal-info.tar")
         if packed is None:
             raise UserError("the container left no legal-info.tar", hint="see the log")

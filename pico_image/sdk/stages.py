@@ -286,6 +286,27 @@ def _is(path: Path, mark: tuple[str, int]) -> bool:
     return path.is_file() and path.stat().st_size == mark[1] and sha256_file(path) == mark[0]
 
 
+def run_tool(
+    workspace: Workspace, console: Console, word: str, title: str, *, network: bool = False
+) -> bool:
+    """Run what docker/sdk-tool.sh calls ``word``; False where it found nothing to work on.
+
+    Raises UserError with the lines that explain a failure.
+    """
+    lines: list[str] = []
+    with console.step(title), console.progress(word, 0) as bar:
+
+        def follow(line: str) -> None:
+            lines.append(line)
+            bar.note(line.strip())
+
+        container = workspace.container("bash", TOOL, word, network=network)
+        ended = run.run(workspace.engine, console, container, what=title, on_line=follow)
+    if ended.status not in (0, NOTHING_THERE):
+        raise log.explain(title, ended, lines, console.log_path)
+    return ended.status == 0
+
+
 def pack_update(
     workspace: Workspace, console: Console, parts: Sequence[Path], image: Path, epoch: int
 ) -> None:
@@ -299,20 +320,12 @@ def pack_update(
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == record():
         return
     image.unlink(missing_ok=True)
-    lines: list[str] = []
-    with console.step("Pack update.img"):
-        workspace.files.put({f"update/{path.name}": Entry(path) for path in parts})
-        ended = run.run(
-            workspace.engine, console, workspace.container("bash", TOOL, "update"),
-            what="pack update.img", on_line=lines.append,
-        )  # fmt: skip
-        if ended.status == 0:
-            workspace.files.export(console, f"update/{image.name}", image.parent, total=0)
-            _set_time(image, epoch)
-        elif ended.status == NOTHING_THERE:
-            console.info("this SDK has no packer, so there is no update.img")
-        else:
-            raise log.explain("pack update.img", ended, lines, console.log_path)
+    workspace.files.put({f"update/{path.name}": Entry(path) for path in parts})
+    if run_tool(workspace, console, "update", "Pack update.img"):
+        workspace.files.export(console, f"update/{image.name}", image.parent, total=0)
+        _set_time(image, epoch)
+    else:
+        console.info("this SDK has no packer, so there is no update.img")
     write_text(stamp, record())
 
 
