@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -222,3 +223,34 @@ def test_hooks_are_executable_and_parse_in_busybox() -> None:
     ):  # fmt: skip
         assert path.stat().st_mode & 0o111
         subprocess.run([busybox, "ash", "-n", str(path)], check=True)
+
+
+def test_the_kernels_modules_go_where_the_init_script_looks(tmp_path: Path) -> None:
+    """What Buildroot would run of npu-module.mk, for a board with Wi-Fi and for one without."""
+    modules, target = tmp_path / "modules", tmp_path / "target"
+    (modules / "aic8800dc_fw").mkdir(parents=True)
+    for name in ("rknpu.ko", "rockit.ko", "aic8800_bsp.ko", "aic8800dc_fw/fmacfw.bin"):
+        (modules / name).write_text(name)
+    (modules / "release").write_text("5.10.160\n")
+    rules = tmp_path / "Makefile"
+    rules.write_text(
+        f"INSTALL := install\nTARGET_DIR := {target}\ngeneric-package =\n"
+        f"include {ROOT}/package/npu-module/npu-module.mk\n"
+        "all:\n\t$(NPU_MODULE_INSTALL_TARGET_CMDS)\n"
+    )
+
+    def installed(**variables: str) -> set[str]:
+        shutil.rmtree(target, ignore_errors=True)
+        subprocess.run(
+            ["make", "-s", "-f", str(rules)], env={**os.environ, **variables}, check=True
+        )
+        return {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
+
+    module = "lib/modules/5.10.160/rknpu.ko"
+    assert installed() == set()
+    assert installed(PICO_KERNEL_MODULES=str(modules)) == {module}
+    # The vendor's script names the modules of all chips; those of this board's were made.
+    (modules / "insmod_wifi.sh").write_text("\tinsmod 8189fs.ko\n\tinsmod aic8800_bsp.ko\n")
+    assert installed(PICO_KERNEL_MODULES=str(modules)) == {
+        *(module, "lib/modules/5.10.160/aic8800_bsp.ko", "lib/firmware/aic8800dc_fw/fmacfw.bin"),
+    }
