@@ -27,6 +27,7 @@ shift
 
 prepare() {
     local kernel=$sdk/sysdrv/source/kernel/arch/arm
+    bash /src/docker/sdk-check.sh
     # A link, and outside of the checkout: a regular file would be ignored, and every sub-command
     # would open the vendor's menu.
     mkdir -p /build/board
@@ -106,6 +107,8 @@ pack() { # pack NAME FOLDER: an archive of its content that depends on nothing e
 }
 
 uboot() {
+    # The SDK loses the status of U-Boot's script and copies what an earlier build has left.
+    rm -f sysdrv/source/uboot/u-boot/{uboot.img,*_idblock_v*.img,*_download_v*.bin}
     ./build.sh uboot </dev/null
     take output/image/{idblock,uboot}.img output/image/download.bin
     made=(idblock.img uboot.img download.bin)

@@ -226,6 +226,8 @@ def _run_step(
     ):
 
         def follow(line: str) -> None:
+            if line.startswith("@note "):
+                console.warn(line.removeprefix("@note "))
             if not line.startswith(log.ORDER):
                 lines.append(line)
             follower.feed(line)

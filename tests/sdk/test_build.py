@@ -166,11 +166,11 @@ def test_each_change_redoes_what_it_must(built_project: Project, console: Consol
     assert not again & {"busybox", "openssh", "npu-models", "npu-module"}
 
     board = "configs/boards/luckfox-pico-mini.yml"
-    project.edit(board, "rv1103g-luckfox-pico-mini.dts", "mine.dts")
+    project.edit(board, "rv1103g-luckfox-pico-mini.dts", "rv1106g-luckfox-pico-ultra-w.dts")
     # The module comes with the kernel.
     assert built(console, build) == {"npu-module"}
     assert stages == ["kernel", "rootfs"]
-    assert (project.images / "boot.img").read_text().endswith("mine.dts\n")
+    assert (project.images / "boot.img").read_text().endswith("rv1106g-luckfox-pico-ultra-w.dts\n")
 
     grown = result(project.images)
     project.remove_volumes()
@@ -214,7 +214,7 @@ def test_stages_by_hand(built_project: Project, console: Console) -> None:
     with pytest.raises(UserError, match="media is no part of this image"):
         built_project.build(console, from_stage="media")
     board = "configs/boards/luckfox-pico-mini.yml"
-    built_project.edit(board, "rv1103g-luckfox-pico-mini.dts", "mine.dts")
+    built_project.edit(board, "rv1103g-luckfox-pico-mini.dts", "rv1106g-luckfox-pico-ultra-w.dts")
     with pytest.raises(UserError, match="takes in the results of kernel") as caught:
         built_project.build(console, only="rootfs")
     assert "--from kernel" in str(caught.value)

@@ -16,6 +16,15 @@ from pathlib import Path
 from tests.support.sdk_stand_in.engine import dies_with_us
 
 FILES = Path(__file__).with_name("files")
+TOOLCHAIN = "arm-rockchip830-linux-uclibcgnueabihf"
+#: The compiler's driver, which names its other programs.
+GCC = """#!/bin/sh
+case $1 in
+    --version) echo "stand-in 8.3.0" ;;
+    -print-prog-name=cc1) echo "$(dirname "$(realpath "$0")")/../libexec/cc1" ;;
+    *) exit 1 ;;
+esac
+"""
 IDENTITY = {
     **{f"GIT_{who}_NAME": "stand-in" for who in ("AUTHOR", "COMMITTER")},
     **{f"GIT_{who}_EMAIL": "stand-in@example.org" for who in ("AUTHOR", "COMMITTER")},
@@ -51,14 +60,35 @@ def write_sdk(folder: Path) -> None:
     (twins / "xt_dscp.c").write_text("/* match */\n")
     trees = folder / "sysdrv/source/kernel/arch/arm/boot/dts"
     trees.mkdir(parents=True)
+    for name in ("rv1103g-luckfox-pico-mini", "rv1106g-luckfox-pico-ultra-w"):
+        (trees / f"{name}.dts").write_text("/* a board */\n")
     (trees / "rv1106g-luckfox-pico-zero.dts").write_text("/* 700 MHz */\n")
+    driver = folder / "sysdrv/source/kernel/drivers/rknpu"
+    (driver / "include").mkdir(parents=True)
+    (driver / "Kconfig").write_text("config ROCKCHIP_RKNPU\n")
+    (driver / "include/rknpu_drv.h").write_text(
+        '#define DRIVER_NAME "rknpu"\n#define DRIVER_MAJOR 0\n#define DRIVER_MINOR 9\n'
+        "#define DRIVER_PATCHLEVEL 2\n"
+    )
     configs = folder / "sysdrv/source/kernel/arch/arm/configs"
     configs.mkdir(parents=True)
     (configs / "luckfox_rv1106_linux_defconfig").write_text("CONFIG_ARM=y\n")
     (configs / "rv1106-bt.config").write_text("CONFIG_BT=y\n")
     loader = folder / "sysdrv/source/uboot/u-boot"
     loader.mkdir(parents=True)
+    (loader / "configs").mkdir()
+    for name in (
+        "luckfox_rv1106_uboot_defconfig",
+        "rk-emmc.config",
+        "rv1106-luckfox-rgb-reset.config",
+    ):
+        (loader / "configs" / name).write_text("CONFIG_ARM=y\n")
     (loader / "make.sh").write_text('JOB=`nproc`0\necho "make all --jobs=${JOB}"\n')
+    toolchain = folder / "tools/linux/toolchain" / TOOLCHAIN
+    for name, text in ((f"bin/{TOOLCHAIN}-gcc", GCC), ("libexec/cc1", "#!/bin/sh\n")):
+        (toolchain / name).parent.mkdir(parents=True, exist_ok=True)
+        (toolchain / name).write_text(text)
+        (toolchain / name).chmod(0o755)
     # Rules for line ends that the files beside them break, as in the real rt-thread folder.
     mcu = folder / "sysdrv/source/mcu"
     mcu.mkdir(parents=True)
@@ -70,7 +100,12 @@ def write_sdk(folder: Path) -> None:
         sample.write_text(f"/* {number} */\n" * 50)
     tools = folder / "sysdrv/tools/board/buildroot"
     tools.mkdir(parents=True)
-    _pack(FILES / "buildroot", "buildroot-2023.02.6", tools / "buildroot-2023.02.6.tar.gz")
+    pack_buildroot(tools)
+
+
+def pack_buildroot(folder: Path) -> None:
+    """The stand-in for Buildroot as the SDK's archive of it."""
+    _pack(FILES / "buildroot", "buildroot-2023.02.6", folder / "buildroot-2023.02.6.tar.gz")
 
 
 def _pack(folder: Path, name: str, target: Path) -> None:

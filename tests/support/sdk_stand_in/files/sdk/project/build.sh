@@ -25,7 +25,8 @@ menu() {
     # §1 Lunch: three questions, no argument and no variable answers them.
     echo "You're building on Linux"
     echo "  Lunch menu...pick the Luckfox Pico hardware version:"
-    read -r -p "Which would you like? [0~12][default:0]: " answer || exit 1
+    echo "Which would you like? [0~12][default:0]: "
+    read -r answer || exit 1
     echo "$answer"
 }
 
@@ -98,14 +99,17 @@ write_env() {
     echo "blkdevparts=$MEDIUM:$RK_PARTITION_CMD_IN_ENV" >"$ENV_FILE"
 }
 
+# Read in sysdrv/Makefile and run: `pushd; make.sh; popd` loses the status of U-Boot's own script, and
+# what an earlier build has left there is copied.
 build_uboot() {
-    # Its own script decides about the jobs: twice the processors.
-    (cd "$SDK_ROOT_DIR/sysdrv/source/uboot/u-boot" && bash ./make.sh)
-    compile uboot "$SDK_ROOT_DIR/sysdrv/source/uboot/u-boot.bin" \
-        "$RK_UBOOT_DEFCONFIG $RK_UBOOT_DEFCONFIG_FRAGMENT $RK_CHIP"
-    cp "$SDK_ROOT_DIR/sysdrv/source/uboot/u-boot.bin" "$IMAGE/uboot.img"
-    echo "idblock of $RK_CHIP" >"$IMAGE/idblock.img"
-    echo "download of $RK_CHIP" >"$IMAGE/download.bin"
+    cd "$SDK_ROOT_DIR/sysdrv/source/uboot/u-boot"
+    # The script decides about the jobs: twice the processors.
+    (bash ./make.sh && compile uboot ../u-boot.bin "$RK_UBOOT_DEFCONFIG $RK_UBOOT_DEFCONFIG_FRAGMENT $RK_CHIP" &&
+        cp ../u-boot.bin uboot.img && echo "idblock of $RK_CHIP" >rv1106_idblock_v1.10.img &&
+        echo "download of $RK_CHIP" >rv1106_download_v1.10.bin) || true
+    cp uboot.img "$IMAGE/uboot.img"
+    cp ./*_idblock_v*.img "$IMAGE/idblock.img"
+    cp ./*_download_v*.bin "$IMAGE/download.bin"
 }
 
 build_kernel() {
@@ -163,7 +167,7 @@ clean() {
                 "$SDK_ROOT_DIR/sysdrv/source/uboot/u-boot.bin"
             rm -f "$BOARD_CONFIG"
             ;;
-        uboot) rm -f "$SDK_ROOT_DIR/sysdrv/source/uboot/u-boot.bin" ;;
+        uboot) rm -f "$SDK_ROOT_DIR"/sysdrv/source/uboot/{u-boot.bin,u-boot/*.img,u-boot/*.bin} ;;
         kernel)
             rm -rf "$SDK_ROOT_DIR"/sysdrv/source/objs_* "$SDK_ROOT_DIR/sysdrv/out/kernel_drv_ko"
             ;;
@@ -172,6 +176,21 @@ clean() {
     esac
 }
 
+gcc=$SDK_ROOT_DIR/tools/linux/toolchain/$RK_TOOLCHAIN_CROSS/bin/$RK_TOOLCHAIN_CROSS-gcc
+if ! "$gcc" --version >/dev/null 2>&1; then
+    echo "[build.sh:error] Not found toolchain $RK_TOOLCHAIN_CROSS-gcc for [$RK_CHIP] !!!"
+    exit 1
+fi
+# build_check: what is missing ends nothing.
+for tool in "dtc --version,device-tree-compiler" "makeinfo --version,texinfo" "make -v, make"; do
+    echo "**************************************"
+    if ${tool%%,*} >/dev/null 2>&1; then
+        echo "Check [OK]: ${tool%%,*}"
+    else
+        echo "Please install ${tool%% *} first"
+        echo "    sudo apt-get install ${tool##*,}"
+    fi
+done
 if [ "${1:-}" = clean ]; then
     clean "${2:-}"
     exit 0
@@ -189,8 +208,5 @@ case ${1:-} in
         [ -t 0 ] || exit 1
         echo "CONFIG_SWAP=y" >>"$SDK_ROOT_DIR/sysdrv/source/kernel/arch/arm/configs/$RK_KERNEL_DEFCONFIG"
         ;;
-    *)
-        echo "stand-in: no sub-command ${1:-allsave}" >&2
-        exit 1
-        ;;
+    *) echo "Usage: build.sh [OPTIONS]" ;; # and status 0
 esac

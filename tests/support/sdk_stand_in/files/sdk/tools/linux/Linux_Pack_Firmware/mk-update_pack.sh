@@ -9,8 +9,15 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ -n "$chip" ] && [ -f "$folder/env.img" ] && [ -f "$folder/download.bin" ] || exit 255
+[ -n "$chip" ] || exit 255
+[ -f "$folder/env.img" ] || { echo "Not found file named  in the dir $folder" && exit 255; }
+found=()
 for name in download.bin {env,idblock,uboot,boot,oem,userdata,rootfs}.img; do
-    [ -f "$folder/$name" ] || { echo "Not found image file: $folder/$name" && continue; }
-    cat "$folder/$name"
-done | sha256sum >"$folder/update.img"
+    if [ -f "$folder/$name" ]; then
+        found+=("$folder/$name")
+    else
+        echo "Not found image file: $folder/$name"
+        [ "$name" != download.bin ] || exit 255
+    fi
+done
+cat "${found[@]}" | sha256sum >"$folder/update.img"
