@@ -1,4 +1,4 @@
-"""The commit that the project is at, and the date that its images carry."""
+"""The commit that the project is at, the date of its images, and what git says of a work tree."""
 
 from __future__ import annotations
 
@@ -29,9 +29,33 @@ class Revision:
 
 
 def revision(root: Path) -> Revision:
-    commit = _git(root, "rev-parse", "HEAD")
+    commit = _git(root, "rev-parse", "HEAD").strip()
     dirty = bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
     return Revision(commit or "unknown", dirty)
+
+
+@dataclass(frozen=True)
+class WorkTree:
+    """A folder with its own git: files that differ from the commit or are new, and what it ignores.
+
+    ``commit`` is empty where git does not know the folder.
+    """
+
+    commit: str = ""
+    changed: frozenset[str] = frozenset()
+    ignored: frozenset[str] = frozenset()
+
+
+def work_tree(root: Path) -> WorkTree:
+    """What git says of ``root``; nothing is written there."""
+    # A repository around the folder would answer, too.
+    commit = _git(root, "rev-parse", "HEAD").strip() if (root / ".git").exists() else ""
+    if not commit:
+        return WorkTree()
+    options = ("--porcelain", "-z", "--no-renames", "--untracked-files=all", "--ignored=matching")
+    lines = _git(root, "status", *options).split("\0")[:-1]
+    ignored = frozenset(line[3:].rstrip("/") for line in lines if line.startswith("!!"))
+    return WorkTree(commit, frozenset(line[3:].rstrip("/") for line in lines) - ignored, ignored)
 
 
 def version(root: Path) -> str:
@@ -55,7 +79,7 @@ def source_date_epoch(root: Path) -> int:
                 hint='export SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)", or unset it',
             )
         return int(value)
-    return int(_git(root, "log", "-1", "--format=%ct") or NO_DATE)
+    return int(_git(root, "log", "-1", "--format=%ct").strip() or NO_DATE)
 
 
 def source_date(root: Path) -> str:
@@ -66,11 +90,12 @@ def source_date(root: Path) -> str:
 def _git(root: Path, *words: str) -> str:
     try:
         answer = subprocess.run(
-            ["git", "-c", f"safe.directory={root}", "-C", str(root), *words],
+            ["git", "--no-optional-locks", "-c", f"safe.directory={root}", "-C", str(root), *words],
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             check=False,
         )
     except OSError:
         return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""
+    return answer.stdout if answer.returncode == 0 else ""

@@ -40,8 +40,8 @@ class Sources:
     seen: Mapping[str, os.stat_result]
     #: What is neither file, folder nor link.
     special: Collection[str]
-    #: Whether none is so new that it may change again and show the same time.
-    settled: bool
+    #: What changed after this (ns) may change again and show the same time.
+    settled: int
 
     def entry(self, name: str) -> Entry:
         executable = bool(self.seen[name].st_mode & 0o100)
@@ -60,8 +60,9 @@ class Sources:
                     found[name] = self.entry(name).fingerprint()
                 except OSError as error:
                     raise _unusable(self.folder, [f"{name}: {error.strerror}"]) from error
-            noted[name] = f"{mark} {found[name]}"
-        if self.settled and noted != known:
+            if status.st_ctime_ns < self.settled:
+                noted[name] = f"{mark} {found[name]}"
+        if noted != known:
             _save(self.notes, noted)
         return found
 
@@ -82,9 +83,18 @@ class Sources:
                 ends = (bisect.bisect_left(names, each) for each in (prefix, f"{prefix}\U0010ffff"))
                 text = "".join(f"{n}\0{self.fingerprints[n]}\n" for n in names[slice(*ends)])
                 known[prefix] = hashlib.sha256(text.encode()).hexdigest()
-            if self.settled:
+            if all(status.st_ctime_ns < self.settled for status in self.seen.values()):
                 _save(place, known)
         return {prefix: known[prefix] for prefix in wanted}
+
+    def leaving(self, names: Iterable[str]) -> list[str]:
+        """The links among these that lead out of the folder, with where to."""
+        found = []
+        for name in names:
+            link = self.entry(name).link if name in self.seen else None
+            if link and os.path.normpath(Path(name).parent / link).startswith(("/", "..")):
+                found.append(f"{name} -> {link}")
+        return found
 
     def changed(self, names: Iterable[str]) -> list[str]:
         """Those that are no longer as they were seen."""
@@ -99,8 +109,7 @@ def read(folder: Path, notes: Path, left_out: Set[str]) -> Sources:
     """
     began = time.time_ns()
     seen, special = _scan(folder, left_out)
-    newest = max((status.st_ctime_ns for status in seen.values()), default=0)
-    return Sources(folder, notes, seen, special, newest < began - SETTLED_NS)
+    return Sources(folder, notes, seen, special, began - SETTLED_NS)
 
 
 def _loaded(place: Path) -> dict[str, str]:

@@ -102,8 +102,6 @@ class Backend:
         render.files(target.config, target.name)  # raises for a faulty variant before any work
         with self.workspace(target, contents) as workspace:
             states = stages.read_states(workspace)
-            if workspace.origin.path is not None:
-                workspace = stages.bring_sdk(console, workspace, states)
             steps = stages.plan(workspace, states)
             if steps:
                 states = stages.run_steps(workspace, console, states, steps)
@@ -165,7 +163,8 @@ class Backend:
         """Download everything that ``build`` needs: container, SDK, sources of all packages."""
         console = self.console
         with self.workspace(target, contents) as workspace:
-            workspace = stages.bring_sdk(console, workspace, stages.read_states(workspace))
+            stages.bring_sdk(console, workspace, stages.read_states(workspace))
+            stages.hand_downloads(console, workspace)
             title = "Download the sources of all packages"
             stages.run_tool(workspace, console, "source", title, network=True)
 
@@ -307,10 +306,12 @@ def _interactive(console: Console, workspace: Workspace, command: Sequence[str])
 
 def _provenance(workspace: Workspace, contents: Contents) -> dict[str, Any]:
     origin = workspace.origin
-    where = {"repository": origin.url} if origin.path is None else {"path": str(origin.path)}
+    where: dict[str, Any] = {"repository": origin.url}
+    if origin.path is not None:
+        where = {"path": str(origin.path), "changed_files": origin.changed}
     return {
         "models": {name: folder.name for name, folder in contents.models.items()},
-        "sdk": {**where, "commit": origin.commit},
+        "sdk": {**where, "commit": origin.commit or None},
         "container": {
             "image": workspace.image.id,
             "base": workspace.image.base,

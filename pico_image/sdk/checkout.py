@@ -1,35 +1,60 @@
 """The vendor's SDK inside a volume: fetched at the pin, or copied from the user's checkout.
 
-A user's checkout is only read: its files are copied into the volume, and changed ones again at
-the next build. We write nothing into it.
+A user's checkout is only read: its sources are copied into the volume, and changed ones again at
+the next build. It is what its files contain, not what a commit says. We write nothing into it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
-import subprocess
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pico_image.base import project
+from pico_image.base.cache import cache_dir
 from pico_image.base.console import Console
 from pico_image.base.errors import CommandError, UserError
-from pico_image.engine import run
+from pico_image.engine import copies, run
 from pico_image.engine.client import Container, Engine, EngineFull, Mount
-from pico_image.engine.volumes import Entry, Tree, Volume
+from pico_image.engine.volumes import Volume
 
 #: Files of one batch of the transfer; a broken connection costs one batch at most.
 BATCH = 2000
 #: Files that a folder with this SDK has.
-LANDMARKS = ("build.sh", "project/build.sh", "project/cfg/BoardConfig_IPC", "sysdrv/Makefile")
-#: What a build leaves in a checkout.
-PRODUCTS = ("output", "config", "IMAGE", "sysdrv/source/buildroot", "sysdrv/source/objs_kernel")
-#: build.sh rewrites these tracked files (project/app/wifi_app), so they do not count as changes.
-REWRITTEN = ("hostapd", "hostapd_cli", "librkwifibt.so")
+LANDMARKS = (
+    *("build.sh", "project/build.sh", "project/cfg/BoardConfig_IPC", "sysdrv/Makefile"),
+    "sysdrv/tools/board/buildroot/buildroot-*.tar.gz",
+)
+#: What a build leaves in a checkout, beside what the SDK's .gitignore files say.
+PRODUCTS = frozenset(
+    {
+        *(".BoardConfig.mk", "IMAGE", "config", "output", "media/out", "sysdrv/out"),
+        *("sysdrv/drv_ko/out", "sysdrv/source/buildroot", "sysdrv/source/objs_kernel"),
+    }
+)
+COMPILER = "tools/linux/toolchain/"
+_SDK = ("uboot", "kernel", "media")
+_SYSDRV = ("uboot", "kernel")
+#: How the names of the files begin that stages read, as in the SDK's own Makefiles, and the stages.
+#: What is in none of them is copied but makes no stage run again.
+READ_BY: Mapping[str, tuple[str, ...]] = {
+    "project/build.sh": _SDK,
+    "project/cfg/": _SDK,
+    "project/scripts/": _SDK,
+    COMPILER: (*_SDK, "rootfs"),
+    "sysdrv/Makefile": _SYSDRV,
+    "sysdrv/cfg/": _SYSDRV,
+    "sysdrv/tools/pc/": _SYSDRV,
+    "sysdrv/tools/board/Makefile": _SYSDRV,
+    "sysdrv/source/uboot/": ("uboot",),
+    "sysdrv/source/kernel/": ("kernel",),
+    "sysdrv/drv_ko/": ("kernel",),
+    "sysdrv/tools/board/buildroot/buildroot-": ("rootfs",),
+    "media/": ("media",),
+}
 SCRIPT = "/src/docker/sdk-checkout.sh"
 #: Status of our scripts when the disk with the volumes has too little space.
 NO_SPACE = 5
@@ -40,8 +65,11 @@ class Origin:
     """Where the SDK comes from."""
 
     url: str
+    #: The pin; of a checkout that was looked at its own, empty where git does not know it.
     commit: str
     path: Path | None = None
+    #: Number of files of the checkout that differ from the commit.
+    changed: int = 0
 
     @property
     def key(self) -> str:
@@ -146,101 +174,56 @@ def _not_fetched(origin: Origin, lines: list[str], status: int, log: Path | None
 # -- the user's own checkout ----------------------------------------------------------
 
 
-def check_path(path: Path, commit: str) -> None:
-    """Raise UserError for a folder that is not the SDK, or is another commit of it."""
-    for landmark in LANDMARKS:
-        if not (path / landmark).exists():
-            raise UserError(
-                f"{path} is not the Luckfox SDK: it has no {landmark}",
-                hint="--sdk-path names the folder with build.sh in it",
-            )
-    actual = _commit_of(path)
-    if actual is not None and actual != commit:
+def check_path(path: Path) -> None:
+    """Raise UserError for a folder that is not the SDK, or not all of it."""
+    missing = [name for name in LANDMARKS if not any(path.glob(name))]
+    if missing:
         raise UserError(
-            f"the SDK at {path} is at commit {actual[:12]}, the pin in configs/sources.yml is "
-            f"{commit[:12]}",
-            hint=f"git -C {path} checkout {commit[:12]}; or, to build with it as it is, put its "
-            "commit into configs/sources.yml",
+            f"{path} is not the Luckfox SDK: it has no {', no '.join(missing)}",
+            hint="--sdk-path names the folder with build.sh in it; what a fork has left out (the "
+            "archive of Buildroot, say) has to be put back there",
         )
 
 
-def _commit_of(path: Path) -> str | None:
-    """Its commit; None where git cannot tell."""
-    try:
-        answer = subprocess.run(
-            ["git", "-c", f"safe.directory={path}", "-C", str(path), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=False,
+def read_by(stage: str, sdk: Mapping[str, str]) -> dict[str, str]:
+    """The folders of ``sdk`` that the stage reads; a pinned commit (``""``) is read by all."""
+    return {name: state for name, state in sdk.items() if not name or stage in READ_BY[name]}
+
+
+def copy_path(
+    console: Console, volume: Volume, origin: Origin, *, force: bool = False
+) -> tuple[Origin, dict[str, str]]:
+    """Bring the volume's copy up to date with the user's checkout, or copy it anew (``force``).
+
+    Returns the origin with the checkout's own commit and changes, and a hash for each name of
+    READ_BY. Warns about local changes, another commit than the pin, and what is left out. Raises
+    UserError for what cannot be read, and for a checkout that changes while it is copied.
+    """
+    path = origin.path
+    assert path is not None
+    git = project.work_tree(path)
+    if not git.commit and (path / "sysdrv/source/kernel/.config").exists():
+        raise UserError(
+            f"the SDK at {path} was built in, and git does not tell its products from its sources",
+            hint="run `./build.sh clean` in it, or name a git checkout with --sdk-path",
         )
-    except OSError:
-        return None
-    own = (path / ".git").exists()
-    return answer.stdout.strip() if answer.returncode == 0 and own else None
-
-
-def files_of(path: Path) -> Tree:
-    """The files of a checkout, without build products and git's own."""
-    tree: Tree = {}
-    for folder, names, files in os.walk(path):
-        relative = Path(folder).relative_to(path)
-        linked = [name for name in names if (Path(folder) / name).is_symlink()]
-        names[:] = sorted(
-            name
-            for name in names
-            if name not in (".git", *linked) and (relative / name).as_posix() not in PRODUCTS
+    notes = cache_dir() / "sdk-path" / f"{origin.key}.json"
+    sources = copies.read(path, notes, git.ignored | PRODUCTS)
+    # What a reader of the build's result must know about the checkout.
+    leaving = sources.leaving(git.changed if git.commit else sources.seen)
+    for what, names in (
+        (f"{len(git.changed)} files differ from its commit", git.changed),
+        ("left out as neither files nor links", sources.special),
+        ("links lead out of it, to nothing in the container", leaving),
+    ):
+        if names:
+            console.warn(f"the SDK at {path}: {what}: {copies.few(names)}")
+    if git.commit != origin.commit:
+        console.warn(
+            f"the SDK at {path} is at commit {git.commit[:12] or 'unknown (no git)'}, and this "
+            f"project is made for {origin.commit[:12]} (the pin in configs/sources.yml)"
         )
-        for name in sorted([*files, *linked]):
-            if (relative / name).as_posix() in (".BoardConfig.mk", ".git"):
-                continue
-            item = Path(folder) / name
-            executable = not item.is_symlink() and os.access(item, os.X_OK)
-            tree[(relative / name).as_posix()] = Entry(item, executable)
-    return tree
-
-
-def _listing(tree: Tree) -> dict[str, str]:
-    """Size, time and mode of each file, which show what changed since the last copy."""
-    listing = {}
-    for name, entry in tree.items():
-        assert isinstance(entry.content, Path)
-        status = entry.content.lstat()
-        mark = entry.link or f"{status.st_size} {status.st_mtime_ns}"
-        listing[name] = f"{mark}{' x' if entry.executable else ''}"
-    return listing
-
-
-def copy_path(console: Console, volume: Volume, path: Path) -> str:
-    """Bring the volume's copy up to date with the user's checkout; a name for its state."""
-    tree = files_of(path)
-    listing = _listing(tree)
-    before = volume.read("sdk.files")
-    known: dict[str, str] = json.loads(before) if before else {}
-    changed = {name: tree[name] for name, mark in listing.items() if known.get(name) != mark}
-    gone = sorted(set(known) - set(listing))
-    if changed or gone or before is None:
-        with console.step(f"Copy {len(changed)} files of {path} into the volume"):
-            # If this is interrupted, the next run sends everything again.
-            volume.put({"sdk.files": Entry(b"{}"), "sdk/.pico": Entry(b"")})
-            if gone:
-                volume.put({"gone": Entry("\0".join(gone).encode())})
-                ended = run.run(
-                    volume.engine,
-                    console,
-                    Container(
-                        volume.image,
-                        ["bash", "-c", "cd /build/sdk && xargs -0 rm -f -- </build/gone"],
-                        [Mount(volume.name, "/build")],
-                    ),
-                    what="remove files that the checkout no longer has",
-                )
-                if ended.status != 0:
-                    hint = run.killed(ended.status)
-                    raise CommandError(
-                        "remove old files", ended.status, "", console.log_path, hint=hint
-                    )
-            volume.put(changed, "sdk")
-            content = json.dumps(listing, sort_keys=True).encode()
-            volume.put({"sdk.files": Entry(content)})
-    sources = {k: v for k, v in listing.items() if Path(k).name not in REWRITTEN}
-    return "path:" + hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
+    sdk = sources.hashes(["", *READ_BY])
+    copies.send(console, volume, "sdk", sources, force=force)
+    del sdk[""]  # files that no stage reads are in it, too
+    return replace(origin, commit=git.commit, changed=len(git.changed)), sdk

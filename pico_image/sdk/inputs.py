@@ -15,6 +15,7 @@ from typing import Any
 
 from pico_image.base.errors import UserError
 from pico_image.engine.volumes import Entry, Tree, tree_hash
+from pico_image.sdk import checkout
 
 #: Raise it when a stage does something else with the same inputs.
 FORMAT = 2
@@ -168,20 +169,22 @@ def stage_inputs(
     *,
     defconfig: str,
     board_config: str,
-    sdk: str,
+    sdk: Mapping[str, str],
     container: str,
     env: Mapping[str, str],
 ) -> dict[Stage, Inputs]:
     """The inputs of every stage.
 
     ``tree`` has the files that the container gets, ``defconfig`` and ``board_config`` are paths in
-    it; ``sdk`` names the SDK, ``container`` the image; ``env`` is the environment of the stages.
+    it; ``sdk`` has hashes of the SDK's folders (see checkout.read_by), ``container`` names the
+    image; ``env`` is the environment of the stages.
     """
     values = board_values(_text(tree[board_config]))
-    common = {"format": FORMAT, "sdk": sdk, "container": container}
+    common = {"format": FORMAT, "container": container}
     stages: dict[Stage, Inputs] = {}
     for stage in Stage:
         inputs: Inputs = {**common, "board": values_for(stage, values)}
+        inputs["sdk"] = checkout.read_by(stage.value, sdk)
         if stage is Stage.KERNEL:
             ours = ["board/luckfox-pico/kernel.config", "board/luckfox-pico/dts/"]
             inputs["fragment and device trees"] = tree_hash(_below(tree, ours))
@@ -207,7 +210,7 @@ def rootfs_actions(old: Inputs, new: Inputs) -> list[str]:
     Buildroot itself rebuilds nothing when a configuration or a local source changes (its manual,
     "Understanding when a full rebuild is necessary").
     """
-    if any(old.get(name) != new[name] for name in ("format", "container")):
+    if any(old.get(name) != new[name] for name in ("format", "container", "sdk")):
         return ["wipe-output"]
     before, after = dict(old["symbols"]), dict(new["symbols"])
     mine = {**old["packages"], **new["packages"]}

@@ -16,11 +16,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pico_image import sources
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import sha256_file, write_text
-from pico_image.engine import run
-from pico_image.engine.volumes import Entry
+from pico_image.base.project import NAME
+from pico_image.engine import copies, run
+from pico_image.engine.volumes import Entry, Volume
 from pico_image.sdk import checkout, log
 from pico_image.sdk.checkout import NO_SPACE, no_space
 from pico_image.sdk.inputs import Inputs, Stage, rootfs_actions, stage_key
@@ -107,22 +109,25 @@ def _state(text: bytes | None) -> State:
         return State("begun")
 
 
-def bring_sdk(console: Console, workspace: Workspace, states: States) -> Workspace:
-    """The SDK's files in the volume, complete: fetched and checked out, or copied.
-
-    For a folder of the user's, the inputs come back changed when its files have changed.
-    """
-    origin = workspace.origin
-    if origin.path is not None:
-        state = checkout.copy_path(console, workspace.files, origin.path)
-        inputs = {stage: {**old, "sdk": state} for stage, old in workspace.inputs.items()}
-        return replace(workspace, inputs=inputs)
-    if states.commit != origin.commit:
+def bring_sdk(console: Console, workspace: Workspace, states: States) -> None:
+    """The SDK at the pin in the volume, complete; a checkout of the user's is there already."""
+    origin, forced = workspace.origin, workspace.options.force
+    if origin.path is None and (forced or states.commit != origin.commit):
         checkout.make_tree(
             workspace.engine, console, workspace.image.id, workspace.mounts, origin,
             need_bytes=_need_bytes(workspace, states),
         )  # fmt: skip
-    return workspace
+
+
+def hand_downloads(console: Console, workspace: Workspace) -> None:
+    """What our Buildroot packages download, from this machine: it knows more places than they."""
+    files = workspace.downloads
+    copies.add_missing(
+        console,
+        Volume(workspace.engine, workspace.image.id, f"{NAME}-dl"),
+        {place: source.files[0].sha256 for place, source in files.items()},
+        lambda place: sources.fetch(console, files[place]),
+    )
 
 
 def _need_bytes(workspace: Workspace, states: States) -> int:
@@ -185,6 +190,9 @@ def _removals(workspace: Workspace, state: State, stage: Stage) -> list[str]:
         interrupted = ["drop-unfinished"] if state.state != "done" else []
         return interrupted + rootfs_actions(state.inputs, inputs)
     same = all(state.inputs.get(name) == inputs[name] for name in ("format", "container", "board"))
+    # make sees files that are newer than their objects, but not another compiler.
+    compilers = [each["sdk"].get(checkout.COMPILER) for each in (state.inputs, inputs) if same]
+    same = same and compilers[0] == compilers[1]
     # make removes the file that it makes when a command fails, but not when make is killed.
     return ["clean-stage"] if force or state.state == "begun" or not same else []
 
@@ -193,8 +201,9 @@ def run_steps(
     workspace: Workspace, console: Console, states: States, steps: Sequence[Step]
 ) -> States:
     """Run stages; the states afterwards. Raises UserError with the lines that explain a failure."""
-    if workspace.origin.path is None:
-        bring_sdk(console, workspace, states)
+    bring_sdk(console, workspace, states)
+    if any(step.stage is Stage.ROOTFS for step in steps):
+        hand_downloads(console, workspace)  # before an hour of stages that may lack them
     need_bytes = _need_bytes(workspace, states)
     for number, step in enumerate(steps, 1):
         position = f"{number} of {len(steps)}"

@@ -21,9 +21,9 @@ from pico_image.base.files import locked
 from pico_image.base.project import NAME
 from pico_image.card.parts import Contents
 from pico_image.compile import programs
-from pico_image.config import render
+from pico_image.config import downloads, render
 from pico_image.config.configuration import Config
-from pico_image.config.schema import Variant
+from pico_image.config.schema import Source, Variant
 from pico_image.config.target import Target
 from pico_image.engine import images, run, volumes
 from pico_image.engine.client import Container, Engine, Mount
@@ -85,6 +85,8 @@ class Workspace:
     env: Mapping[str, str]
     origin: Origin
     inputs: Mapping[Stage, Inputs]
+    #: What our Buildroot packages download, by its place in the download folder.
+    downloads: Mapping[str, Source]
     #: Those of this variant, in order.
     stages: tuple[Stage, ...]
     options: Options
@@ -116,7 +118,7 @@ def origin_of(config: Config, options: Options) -> Origin:
         raise UserError("luckfox-sdk in configs/sources.yml needs both repository and commit")
     path = options.sdk_path.expanduser().absolute() if options.sdk_path else None
     if path is not None:
-        checkout.check_path(path, source.commit)
+        checkout.check_path(path)
     return Origin(options.sdk_url or source.repository, source.commit, path)
 
 
@@ -200,6 +202,10 @@ def _prepare(
     for cache in CACHES:
         labels = {f"{NAME}.cache": cache}
         volumes.ensure(engine, f"{NAME}-{cache}", labels, what="the shared caches")
+    sdk = {"": origin.commit}
+    if origin.path is not None:
+        volume = Volume(engine, image.id, name)
+        origin, sdk = checkout.copy_path(console, volume, origin, force=options.force)
     env = {
         "BR2_EXTERNAL": "/src/br2-external",
         "BR2_DL_DIR": "/cache/dl",
@@ -221,7 +227,7 @@ def _prepare(
         tree,
         defconfig=(render.CONFIGS / defconfig).as_posix(),
         board_config=(render.CONFIGS / board_config).as_posix(),
-        sdk=origin.commit,
+        sdk=sdk,
         container=image.tag,
         env=env,
     )
@@ -230,7 +236,10 @@ def _prepare(
         "PICO_DEFCONFIG": defconfig,
         "PICO_JOBS": str(options.jobs) if options.jobs else "",
     }
-    return Workspace(engine, image, name, source, env, origin, inputs, stages_of(variant), options)
+    files = downloads.wanted(config, inputs[Stage.ROOTFS]["symbols"])
+    return Workspace(
+        engine, image, name, source, env, origin, inputs, files, stages_of(variant), options
+    )
 
 
 def remove_volumes(

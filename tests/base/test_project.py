@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -36,3 +37,36 @@ def test_date_and_revision_are_those_of_the_last_commit(
     assert len(clean.commit) == 40 and str(clean) == clean.commit
     (tmp_path / "file").write_text("two\n")
     assert str(project.revision(tmp_path)) == f"{clean.commit}-dirty"
+
+
+def test_what_git_says_of_a_work_tree(tmp_path: Path) -> None:
+    """Without writing there: git status refreshes the index otherwise."""
+    top = tmp_path / "top"
+    (top / "out").mkdir(parents=True)
+    assert project.work_tree(top) == project.WorkTree()
+    identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(top), *identity, *words], check=True)
+
+    git("init", "-q")
+    assert project.work_tree(top) == project.WorkTree()
+    for name in ("a file", "gone", "sub/kept.o"):
+        (top / name).parent.mkdir(exist_ok=True)
+        (top / name).write_text("one\n")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    commit = project.revision(top).commit
+    (top / ".gitignore").write_text("*.o\nout\n")
+    (top / "a file").write_text("two\n")
+    (top / "gone").unlink()
+    for name in ("out/lib", "sub/new.o", "sub/new.c", os.fsdecode(b"caf\xe9")):
+        (top / name).write_text("new\n")
+    os.utime(top / "sub/kept.o", (1, 1))
+    before = (top / ".git/index").stat()
+    changed = {".gitignore", "a file", "gone", "sub/new.c", os.fsdecode(b"caf\xe9")}
+    expected = project.WorkTree(commit, frozenset(changed), frozenset({"out", "sub/new.o"}))
+    assert project.work_tree(top) == expected
+    after = (top / ".git/index").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert project.work_tree(top / "sub") == project.WorkTree(), "it has no git of its own"

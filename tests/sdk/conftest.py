@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pico_image.base.console import Console
-from pico_image.base.files import ROOT
+from pico_image.base.files import ROOT, sha256_file
 from pico_image.base.project import NAME
 from pico_image.card import filesystem
 from pico_image.card.blocks import Slice
@@ -25,6 +26,7 @@ from pico_image.engine import run, volumes
 from pico_image.engine.client import Container, Engine, Mount
 from pico_image.engine.volumes import Volume
 from pico_image.sdk.backend import Backend
+from pico_image.sdk.checkout import Origin
 from pico_image.sdk.workspace import Options
 from tests.support.model_cards import card
 from tests.support.sdk_stand_in import engine as engines
@@ -122,6 +124,13 @@ class Project:
             what="look into the volume",
         )
 
+    def path_shell(self, console: Console, path: Path, script: str) -> None:
+        """The same in the volume of a checkout of the user's."""
+        key = Origin("", "", path).key
+        mounts = [Mount(f"{NAME}-{self.variant}-{key}", "/build")]
+        container = Container(BASE, ["bash", "-c", f"cd /build && {script}"], mounts)
+        run.output_of(self.engine, console, container, what="change the volume")
+
     def shell_all(self, console: Console, script: str) -> list[str]:
         """Run a script that sees the shared caches too."""
         caches = [Mount(f"{NAME}-{name}", f"/cache/{name}") for name in ("git", "dl", "ccache")]
@@ -172,7 +181,29 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)
     shutil.copy(ROOT / "LICENSE", folder)
+    _replace_downloads(folder, tmp_path_factory.mktemp("downloads"))
     return folder
+
+
+def _replace_downloads(tree: Path, folder: Path) -> None:
+    """What our packages download becomes a few bytes in a folder of this machine."""
+    listing = tree / "configs/sources.yml"
+    sources = yaml.safe_load(listing.read_text())
+    for hashes in sorted(tree.glob("package/*/*.hash")):
+        text = hashes.read_text()
+        for source in sources["sources"].values():
+            for file in source.get("files", []):
+                if file["sha256"] in text and file["file"] in text:
+                    place = folder / hashes.stem / file["file"]
+                    place.parent.mkdir(exist_ok=True)
+                    place.write_text(f"{hashes.stem}\n")
+                    digest = sha256_file(place)
+                    text = text.replace(file["sha256"], digest)
+                    file.clear()
+                    places = [{"url": place.as_uri()}]
+                    file |= {"file": place.name, "sha256": digest, "places": places}
+        hashes.write_text(text)
+    listing.write_text(yaml.safe_dump(sources, sort_keys=False))
 
 
 def make_project(engine: Engine, snapshot: Path, url: str, commit: str, folder: Path) -> Project:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -268,7 +270,15 @@ def test_offline_after_fetch(project: Project, console: Console) -> None:
     with pytest.raises(UserError, match="invoke fetch"):
         project.build(console, offline=True)
     Backend(console, project.options, project.engine).fetch(project.target, project.contents)
+    # What our packages download came from this machine, and what is there is not sent again.
+    handed = project.shell_all(console, "cd /cache/dl && cat */librknnmrt.a tensorflow*/[ex]*")
+    assert handed == ["rknn-runtime-legacy", "rknn-runtime", *2 * ["tensorflow-lite-static"]]
+    names = ["LICENSE", "librknnmrt.a", "librknnmrt.so", "rknn_api.h"]
+    script = f"cd /cache/dl && touch mark && cd rknn-runtime && rm {' '.join(names)}"
+    project.shell_all(console, script)
     assert project.build(console, offline=True) == ALL
+    script = "cd /cache/dl && find tensorflow* rknn* -type f -cnewer mark | sort; rm mark"
+    assert project.shell_all(console, script) == [f"rknn-runtime/{name}" for name in names]
 
 
 def test_offline_without_the_sources(built_project: Project, console: Console) -> None:
@@ -430,6 +440,8 @@ def checkout(sdk_server: tuple[str, str, Path], tmp_path: Path) -> Path:
     """A user's own checkout of the SDK."""
     folder = tmp_path / "my-sdk"
     repository.git(tmp_path, "clone", "--quiet", str(sdk_server[2]), str(folder))
+    # One of its files breaks its own rules for line ends, which git sees or not, as times fall.
+    (folder / ".git/info/attributes").write_text("* -text\n")
     return folder
 
 
@@ -440,28 +452,59 @@ def test_checkout_of_the_users(
     (checkout / "output/image").mkdir(parents=True)
     (checkout / "output/image/boot.img").write_text("the user's own build\n")
     before = {path: path.stat() for path in checkout.rglob("*")}
-    assert project.build(console, sdk_path=checkout) == ALL
+
+    def build(*, force: bool = False) -> tuple[list[str], str]:
+        assert console.log_path is not None
+        seen = console.log_path.stat().st_size
+        ran = project.build(console, sdk_path=checkout, force=force)
+        return ran, console.log_path.read_bytes()[seen:].decode()
+
+    ran, text = build()
+    assert ran == ALL and "differ" not in text and "made for" not in text
     assert result(project.images) == golden
-    assert project.build(console, sdk_path=checkout) == []
-    assert {path: path.stat().st_mtime_ns for path in before} == {
-        path: status.st_mtime_ns for path, status in before.items()
+    kernel = checkout / "sysdrv/source/kernel"
+    os.utime(kernel / "net/netfilter/xt_dscp.c")
+    os.utime(checkout / "project/build.sh", (1, 1))
+    assert build()[0] == []
+    assert {path: path.stat().st_mtime_ns for path in before if path.name == "index"} == {
+        path: status.st_mtime_ns for path, status in before.items() if path.name == "index"
     }
-    (checkout / "sysdrv/source/kernel/net/netfilter/xt_dscp.c").write_text("/* mine */\n")
-    (checkout / "sysdrv/source/kernel/net/netfilter/xt_DSCP.c").unlink()
-    assert "kernel" in project.build(console, sdk_path=checkout)
+    (kernel / "net/netfilter/xt_dscp.c").write_text("/* mine */\n")
+    (kernel / "net/netfilter/xt_DSCP.c").unlink()
+    (checkout / "notes.txt").write_text("no stage reads it\n")
+    ran, text = build()
+    assert ran == ["kernel", "rootfs"]
+    assert f"{checkout}: 3 files differ from its commit: notes.txt, sysdrv/source/kernel/" in text
     boot = (project.images / "boot.img").read_text()
     assert "/* mine */" in boot and "/* target */" not in boot
+    # Changed in the container, and a commit that this project does not know.
+    twin = "sdk/sysdrv/source/kernel/net/netfilter/xt_dscp.c"
+    project.path_shell(console, checkout, f"echo '/* shell */' >{twin}")
+    repository.git(checkout, "commit", "--quiet", "-am", "mine")
+    commit = project.config.source("luckfox-sdk").commit
+    assert commit is not None
+    ran, text = build()
+    assert ran == [] and "1 files differ from its commit: notes.txt" in text
+    mine = repository.git(checkout, "rev-parse", "HEAD")
+    assert f"at commit {mine[:12]}, and this project is made for {commit[:12]}" in text
+    assert build(force=True)[0] == ALL
+    assert "/* mine */" in (project.images / "boot.img").read_text()
 
 
 def test_path_that_is_not_the_sdk(
     project: Project, console: Console, checkout: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"is not the Luckfox SDK: it has no build\.sh"):
+    with pytest.raises(UserError, match=r"is not the Luckfox SDK: it has no build\.sh, no project"):
         project.build(console, sdk_path=tmp_path)
-    repository.git(checkout, "commit", "--quiet", "--allow-empty", "-m", "another")
-    with pytest.raises(UserError, match="the pin in configs/sources.yml is") as caught:
+    (checkout / "sysdrv/tools/board/buildroot/buildroot-2023.02.6.tar.gz").unlink()
+    with pytest.raises(UserError, match=r"it has no sysdrv/tools/board/buildroot/buildroot-\*"):
         project.build(console, sdk_path=checkout)
-    assert f"git -C {checkout} checkout" in str(caught.value)
+    repository.git(checkout, "checkout", "--quiet", ".")
+    shutil.rmtree(checkout / ".git")
+    (checkout / "sysdrv/source/kernel/.config").write_text("CONFIG_ARM=y\n")
+    with pytest.raises(UserError, match="was built in, and git does not tell") as caught:
+        project.build(console, sdk_path=checkout)
+    assert "build.sh clean" in str(caught.value)
 
 
 def test_server_and_pin_that_do_not_exist(project: Project, console: Console) -> None:

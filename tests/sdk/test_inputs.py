@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pico_image.compile import programs
 from pico_image.config import configuration, render
 from pico_image.config.target import Target
 from pico_image.engine.volumes import Entry, Tree, tree_of
-from pico_image.sdk import workspace
+from pico_image.sdk import checkout, workspace
 from pico_image.sdk.inputs import (
     Stage,
     board_values,
@@ -71,20 +72,25 @@ def tree(**changes: str) -> Tree:
     return {path: Entry(text.encode()) for path, text in texts.items()}
 
 
-def inputs(files: Tree, **values: str) -> dict[Stage, dict[str, Any]]:
-    given = {"sdk": "pin", "container": "image", **values}
+#: As of a checkout of the user's.
+SDK = dict.fromkeys(checkout.READ_BY, "as it was")
+
+
+def inputs(
+    files: Tree, *, sdk: Mapping[str, str] = SDK, container: str = "image"
+) -> dict[Stage, dict[str, Any]]:
     return stage_inputs(
         files,
         defconfig="br2-external/configs/x_defconfig",
         board_config="br2-external/configs/board.mk",
         env={"BR2_EXTERNAL": "/src/br2-external"},
-        sdk=given["sdk"],
-        container=given["container"],
+        sdk=sdk,
+        container=container,
     )
 
 
-def changed(files: Tree, **values: str) -> set[str]:
-    before, after = inputs(tree()), inputs(files, **values)
+def changed(files: Tree, *, sdk: Mapping[str, str] = SDK, container: str = "image") -> set[str]:
+    before, after = inputs(tree()), inputs(files, sdk=sdk, container=container)
     return {stage.value for stage in Stage if stage_key(before[stage]) != stage_key(after[stage])}
 
 
@@ -128,8 +134,31 @@ def test_stages_that_a_change_reaches(files: Tree, stages: set[str]) -> None:
     assert changed(files) == stages
 
 
+@pytest.mark.parametrize(
+    ("folder", "stages"),
+    [
+        ("project/build.sh", EVERY),
+        ("project/cfg/", EVERY),
+        ("tools/linux/toolchain/", EVERY),
+        ("sysdrv/Makefile", {"uboot", "kernel", "rootfs"}),
+        ("sysdrv/source/uboot/", {"uboot"}),
+        ("sysdrv/source/kernel/", {"kernel", "rootfs"}),
+        ("sysdrv/drv_ko/", {"kernel", "rootfs"}),
+        ("sysdrv/tools/board/buildroot/buildroot-", {"rootfs"}),
+        ("media/", {"media"}),
+    ],
+)
+def test_folders_of_the_sdk(folder: str, stages: set[str]) -> None:
+    """The rootfs stage runs after the kernel's, whose modules it installs."""
+    other = SDK | {folder: "other"}
+    assert changed(tree(), sdk=other) == stages
+    before, after = (inputs(tree(), sdk=sdk)[Stage.ROOTFS] for sdk in (SDK, other))
+    own = "rootfs" in checkout.READ_BY[folder]
+    assert rootfs_actions(before, after) == (["wipe-output"] if own else [])
+
+
 def test_another_sdk_or_container_changes_everything() -> None:
-    assert changed(tree(), sdk="other") == EVERY
+    assert changed(tree(), sdk={"": "the pin"}) == EVERY
     assert changed(tree(), container="other") == EVERY
 
 

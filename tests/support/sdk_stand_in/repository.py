@@ -50,6 +50,8 @@ def write_sdk(folder: Path) -> None:
     """The stand-in's files, with what the real SDK carries as archives or by the thousand."""
     shutil.copytree(FILES / "sdk", folder, symlinks=True, dirs_exist_ok=True)
     (folder / "build.sh").symlink_to("project/build.sh")
+    (folder / ".gitignore").write_text("output/\nconfig/\nIMAGE/\n.BoardConfig.mk\n")
+    (folder / "sysdrv/.gitignore").write_text("*.o\nout\nsource/buildroot\n")
     wifi = folder / "project/app/wifi_app"
     wifi.mkdir(parents=True)
     for name in ("hostapd", "hostapd_cli", "librkwifibt.so"):
