@@ -90,7 +90,7 @@ SYSTEM = [
     folder("./etc"),
     member("./etc/mtab", type=LINK, linkname="/proc/self/mounts"),
     member("./etc/shadow", b"root:*:\n", mode=0o600),
-    member("./etc/empty", mode=0o440, uid=70_000, gid=1005),
+    member("./etc/empty", mode=0o440, uid=4_000_000_000, gid=1005),
     folder("./srv", 0o2775, uid=1000, gid=100),
     member("./srv/results", b"x" * 100_000, uid=1000, gid=100),
     folder("./tmp", 0o1777),
@@ -115,7 +115,7 @@ def test_everything_is_kept(tmp_path: Path) -> None:
     assert str(found["/bin/busybox"]) == "-rwsr-xr-x     0     0      36000 /bin/busybox"
     assert str(found["/srv"]) == "drwxrwsr-x  1000   100          0 /srv"
     assert str(found["/tmp"]) == "drwxrwxrwt     0     0          0 /tmp"
-    assert (found["/etc/empty"].uid, found["/etc/empty"].gid) == (70_000, 1005)
+    assert (found["/etc/empty"].uid, found["/etc/empty"].gid) == (4_000_000_000, 1005)
     assert found["/bin/ash"].mode == found["/bin/busybox"].mode, "one file with two names"
     assert "Links: 2" in debugfs(image, "stat /bin/ash")
     assert "Device major/minor number: 05:01" in debugfs(image, "stat /dev/console")
