@@ -203,7 +203,8 @@ def _member(archive: Archive, info: tarfile.TarInfo) -> _Member:
         device = info.devmajor, info.devminor
         if not archive.devices:
             _refuse(archive, f"has the device {path!r}; only a root file system may have one")
-        if "\n" in path or "\r" in path or not all(0 <= number < 256 for number in device):
+        name = path.rpartition("/")[2]
+        if "\n" in name or "\r" in name or not all(0 <= number < 256 for number in device):
             _refuse(archive, f"has the device {path!r} {device}, which debugfs cannot make")
         return _Member(Entry(path, mode, uid, gid, device=device), archive)
     return _Member(Entry(path, mode, uid, gid), archive)

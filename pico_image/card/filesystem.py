@@ -302,7 +302,7 @@ def _debugfs(image: Slice, folder: Path, commands: list[str]) -> str:
             "could not find the program 'debugfs', which is needed to look into file systems",
             hint="install e2fsprogs",
         ) from error
-    if done.returncode != 0 or "Filesystem not open" in done.stderr + done.stdout:
+    if done.returncode != 0 or "Filesystem not open" in done.stderr:
         reason = done.stderr.strip().splitlines()
         raise UserError(f"debugfs cannot read {image}: {reason[-1] if reason else 'unknown'}")
     return done.stdout

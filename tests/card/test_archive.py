@@ -170,6 +170,7 @@ make(Path(sys.argv[2]), Archive(Path(sys.argv[1]), devices=True))
         *("with space", 'a"quote', '""', "it's", "back\\slash", "line\nbreak", "carriage\rreturn"),
         *("-rf", "-", "<2>", "?offset=9", "#", "tab\there", "grün/日本", "\udcff\udc80 not UTF-8"),
         *("\x85\u2028", "debugfs: ls -p <2>", "\ndebugfs: ls -p <2>", ". .", "...", "x" * 255),
+        "Filesystem not open",
     ],
 )  # fmt: skip
 def test_any_name(tmp_path: Path, name: str) -> None:
@@ -178,6 +179,7 @@ def test_any_name(tmp_path: Path, name: str) -> None:
         member(f"d/{name}", b"content", mode=0o640, uid=7),
         folder(f"e/{name}", 0o700, gid=9),
         member(f"e/{name}/inside", b"more"),
+        member(f"e/{name}/device", type=CHARACTER, devmajor=1, devminor=3),
         member("f", type=LINK, linkname=name),
     ]
     tar = rootfs_tar(tmp_path, members)
