@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import json
 import os
+import struct
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -191,3 +195,18 @@ def _listing(folder: Path) -> dict[str, tuple[int, int]]:
                 status = path.lstat()
                 listing[path.relative_to(folder).as_posix()] = (status.st_size, status.st_mtime_ns)
     return listing
+
+
+def set_update_time(image: Path, epoch: int) -> None:
+    """Set the time in the header of an update.img; it ends in the MD5, as text, of all before."""
+    with image.open("r+b") as stream:
+        if stream.read(4) == b"RKFW":
+            stream.seek(14)
+            stream.write(struct.pack("<H5B", *time.gmtime(epoch)[:6]))
+            stream.seek(-32, os.SEEK_END)
+            stream.truncate()
+            stream.seek(0)
+            digest = hashlib.md5(usedforsecurity=False)
+            for block in iter(functools.partial(stream.read, 1 << 20), b""):
+                digest.update(block)
+            stream.write(digest.hexdigest().encode())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pico_image.base.errors import UserError
 from pico_image.config.schema import Source
 
 #: The parts of every card, in the order of the partition string.
@@ -15,6 +18,8 @@ PARTS = ("env", "idblock", "uboot", "boot", "oem", "userdata", "rootfs")
 
 #: This project's own, whose text is LICENSE at the top of the tree.
 LICENCE = "Apache-2.0"
+#: Columns of Buildroot's legal-info that the bill of materials is made from.
+_COLUMNS = ("PACKAGE", "VERSION", "LICENSE")
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,43 @@ def own_files(commit: str, installed: tuple[str, ...]) -> Component:
         program=True,
         installed=installed,
     )
+
+
+def shown_components(text: str) -> list[Component]:
+    """One component for each package on the board in the output of Buildroot's ``make show-info``.
+
+    Host packages are not on the board; a virtual package is provided by another in the list.
+    """
+    try:
+        return [
+            _package(str(entry["name"]), str(entry["version"]), str(entry["licenses"]))
+            for _, entry in sorted(json.loads(text).items())
+            if entry["type"] == "target" and not entry["virtual"]
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"Buildroot's list of its packages cannot be understood: {error!r}",
+            hint="build with --from rootfs, which makes the list again",
+        ) from error
+
+
+def listed_components(manifest: Path) -> list[Component]:
+    """One component for each row of Buildroot's ``legal-info/manifest.csv``."""
+    try:
+        with manifest.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except OSError as error:
+        raise UserError(
+            f"could not read Buildroot's list of packages {manifest}: {error.strerror}",
+            hint="invoke legal-info makes it",
+        ) from error
+    if not rows or not set(_COLUMNS) <= set(rows[0]):
+        raise UserError(f"{manifest} is not a manifest.csv of Buildroot's legal-info")
+    return [_package(*(row[column] for column in _COLUMNS)) for row in rows]
+
+
+def _package(name: str, version: str, licence: str) -> Component:
+    return Component(f"buildroot:{name}", name, version or None, licence, built_by="Buildroot")
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,8 @@ its results come out as the caller's files; the file systems are made of them he
 from __future__ import annotations
 
 import contextlib
-import csv
 import functools
 import io
-import json
 import subprocess
 import sys
 import tarfile
@@ -50,8 +48,6 @@ VENDOR = (LOADER, "update.img")
 FILE_LIST = "packages-file-list.txt"
 #: What post-build.sh writes into the root file system, from the private inputs or by itself.
 HANDED_IN = ("/etc/pico-image-release", "/root/.ssh/authorized_keys")
-#: Columns of Buildroot's legal-info that the bill of materials is made from.
-_COLUMNS = ("PACKAGE", "VERSION", "LICENSE")
 
 
 class Backend:
@@ -117,7 +113,7 @@ class Backend:
                 images,
                 provenance=_provenance(workspace, contents),
                 components=(
-                    self.components(target, shown_components(states.packages))
+                    self.components(target, parts.shown_components(states.packages))
                     if states.packages
                     else None
                 ),
@@ -177,7 +173,7 @@ class Backend:
         the variant was not built yet, or when the licence of a package does not have its hash.
         """
         self._collect(target, contents, folder)
-        listed = listed_components(folder / "manifest.csv")
+        listed = parts.listed_components(folder / "manifest.csv")
         # Buildroot does not know what is inside a program that was compiled outside.
         outside = programs.prebuilt_neon_runner(self.console, target.config, target.variant)
         texts = {}
@@ -319,43 +315,6 @@ def _provenance(workspace: Workspace, contents: Contents) -> dict[str, Any]:
         },
         "stages": {stage.value: stage_key(workspace.inputs[stage]) for stage in workspace.stages},
     }
-
-
-def shown_components(text: str) -> list[Component]:
-    """One component for each package on the board in the output of Buildroot's ``make show-info``.
-
-    Host packages are not on the board; a virtual package is provided by another in the list.
-    """
-    try:
-        return [
-            _package(str(entry["name"]), str(entry["version"]), str(entry["licenses"]))
-            for _, entry in sorted(json.loads(text).items())
-            if entry["type"] == "target" and not entry["virtual"]
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"Buildroot's list of its packages cannot be understood: {error!r}",
-            hint="build with --from rootfs, which makes the list again",
-        ) from error
-
-
-def listed_components(manifest: Path) -> list[Component]:
-    """One component for each row of Buildroot's ``legal-info/manifest.csv``."""
-    try:
-        with manifest.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except OSError as error:
-        raise UserError(
-            f"could not read Buildroot's list of packages {manifest}: {error.strerror}",
-            hint="invoke legal-info makes it",
-        ) from error
-    if not rows or not set(_COLUMNS) <= set(rows[0]):
-        raise UserError(f"{manifest} is not a manifest.csv of Buildroot's legal-info")
-    return [_package(*(row[column] for column in _COLUMNS)) for row in rows]
-
-
-def _package(name: str, version: str, licence: str) -> Component:
-    return Component(f"buildroot:{name}", name, version or None, licence, built_by="Buildroot")
 
 
 def _overlaid(root: Path) -> tuple[str, ...]:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import json
-import os
 import shutil
-import struct
-import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +16,7 @@ from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import sha256_file, write_text
 from pico_image.base.project import NAME
+from pico_image.card.making import set_update_time
 from pico_image.engine import copies, run
 from pico_image.engine.volumes import Entry, Volume
 from pico_image.sdk import checkout, log
@@ -334,22 +330,7 @@ def pack_update(
     workspace.files.put({f"update/{path.name}": Entry(path) for path in parts})
     if run_tool(workspace, console, "update", "Pack update.img"):
         workspace.files.export(console, f"update/{image.name}", image.parent, total=0)
-        _set_time(image, epoch)
+        set_update_time(image, epoch)
     else:
         console.info("this SDK has no packer, so there is no update.img")
     write_text(stamp, record())
-
-
-def _set_time(image: Path, epoch: int) -> None:
-    """The time in an update.img's header; the MD5 of all before it is at its end, in text."""
-    with image.open("r+b") as stream:
-        if stream.read(4) == b"RKFW":
-            stream.seek(14)
-            stream.write(struct.pack("<H5B", *time.gmtime(epoch)[:6]))
-            stream.seek(-32, os.SEEK_END)
-            stream.truncate()
-            stream.seek(0)
-            digest = hashlib.md5(usedforsecurity=False)
-            for block in iter(functools.partial(stream.read, 1 << 20), b""):
-                digest.update(block)
-            stream.write(digest.hexdigest().encode())

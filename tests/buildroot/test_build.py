@@ -24,11 +24,11 @@ from benchmarks import counting
 from pico_image.base.console import Console
 from pico_image.base.files import ROOT
 from pico_image.card import allowed
+from pico_image.card.parts import listed_components
 from pico_image.compile import programs
 from pico_image.config.configuration import load
 from pico_image.config.target import Target
 from pico_image.image import sizes as size_report
-from pico_image.sdk.backend import listed_components
 from tests.buildroot import building, mdns, toolchain
 from tests.buildroot.building import MODEL, Built
 from tests.support import arm

@@ -14,6 +14,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from pico_image.base.console import Console
 from pico_image.base.errors import UserError
 from pico_image.base.files import ROOT
+from pico_image.card import parts
 from pico_image.compile import programs
 from pico_image.config import configuration
 from pico_image.config.target import Target
@@ -102,7 +103,7 @@ def test_an_image_of_the_sdk_lists_the_packages_of_buildroot(
     manifest = tmp_path / "manifest.csv"
     manifest.write_text(MANIFEST)
     backend = sdk.Backend(Console())
-    listed = sdk.listed_components(manifest)
+    listed = parts.listed_components(manifest)
     found = components(sbom.document(target, [CARD], backend.components(target, listed)))
     assert found["buildroot:busybox"]["version"] == "1.36.1"
     named = [entry["license"] for entry in found["buildroot:busybox"]["licenses"]]
@@ -129,13 +130,13 @@ def test_an_image_of_the_sdk_lists_the_packages_of_buildroot(
 
 def test_a_list_of_packages_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="could not read"):
-        sdk.listed_components(tmp_path / "absent")
+        parts.listed_components(tmp_path / "absent")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match=r"not a manifest\.csv"):
-        sdk.listed_components(tmp_path / "other.csv")
+        parts.listed_components(tmp_path / "other.csv")
     for text in ("", "[]", '{"a": {}}'):
         with pytest.raises(UserError, match="cannot be understood"):
-            sdk.shown_components(text)
+            parts.shown_components(text)
 
 
 @pytest.mark.parametrize(
