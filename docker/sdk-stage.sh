@@ -91,7 +91,6 @@ clean() {
 # what an earlier run left does not stay.
 take() {
     local file
-    mkdir -p "$results"
     for file in "$@"; do
         [ -s "$file" ] || { echo "the stage $stage ended without an error, but there is no $file" >&2 && exit 1; }
         cp "$file" "$results/.new"
@@ -100,7 +99,6 @@ take() {
 }
 
 pack() { # pack NAME FOLDER: an archive of its content that depends on nothing else
-    mkdir -p "$results"
     tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
         -cf "$results/.new" -C "$2" .
     mv "$results/.new" "$results/$1"
@@ -189,11 +187,9 @@ outputs() {
 }
 
 ended() {
-    local status=$? file
+    local status=$?
     # The time of each package, and the package of each file (for the size report).
-    for file in build-time.log packages-file-list.txt; do
-        [ "$stage" != rootfs ] || [ ! -f "$output/build/$file" ] || cp "$output/build/$file" "$states/"
-    done
+    cp "$output"/build/{build-time.log,packages-file-list.txt} "$states/" 2>/dev/null || true
     [ "$status" -eq 0 ] || write_state failed
 }
 
@@ -202,7 +198,7 @@ if [ "$free" -lt "${PICO_NEED_KB:-0}" ]; then
     echo "@free $free"
     exit 5
 fi
-mkdir -p "$states"
+mkdir -p "$states" "$results"
 cd "$sdk"
 prepare
 [ "$stage" != prepare ] || exit 0

@@ -41,11 +41,6 @@ class Stage(Enum):
             raise UserError(f"unknown stage {name!r}", hint=f"known: {known}") from None
 
     @property
-    def downloads(self) -> bool:
-        """Whether it needs the network."""
-        return self is Stage.ROOTFS
-
-    @property
     def needs(self) -> tuple[Stage, ...]:
         """Stages whose results it uses."""
         return (Stage.KERNEL,) if self is Stage.ROOTFS else ()  # it installs modules

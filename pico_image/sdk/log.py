@@ -277,14 +277,10 @@ def recognise(ended: Ended, lines: Sequence[str]) -> Failure | None:
     if ended.out_of_memory:
         return next(known for known in KNOWN if known.name == "out-of-memory")
     text = "\n".join(plain(line) for line in lines[-300:])
-    return next(
-        (
-            failure
-            for failure in KNOWN
-            if re.search(failure.pattern, text, re.IGNORECASE | re.MULTILINE)
-        ),
-        None,
-    )
+    for known in KNOWN:
+        if re.search(known.pattern, text, re.IGNORECASE | re.MULTILINE):
+            return known
+    return None
 
 
 def explain(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -75,14 +74,6 @@ class States:
         )
 
 
-@dataclass(frozen=True)
-class Step:
-    """A stage that has to run, and what its script has to remove first: see sdk-stage.sh."""
-
-    stage: Stage
-    removals: Sequence[str]
-
-
 def read_states(workspace: Workspace) -> States:
     """From the build volume; what cannot be read counts as interrupted with unknown inputs."""
     files = workspace.files.read_all("states")
@@ -132,8 +123,8 @@ def _need_bytes(workspace: Workspace, states: States) -> int:
     return options.later_bytes if states.begun else options.first_bytes
 
 
-def plan(workspace: Workspace, states: States) -> list[Step]:
-    """The stages that have to run, in order.
+def plan(workspace: Workspace, states: States) -> dict[Stage, list[str]]:
+    """The stages that have to run, in order, and what their script removes first (sdk-stage.sh).
 
     ``only`` runs that one whatever its state; ``from_stage`` and ``force`` run those from there
     on, or all. Raises UserError when a stage that is asked for is not part of this image, or
@@ -148,30 +139,20 @@ def plan(workspace: Workspace, states: States) -> list[Step]:
                 hint=f"its stages: {', '.join(stage.value for stage in stages)}; set camera: true "
                 "in the variant to have it",
             )
-    if only is not None:
-        absent = [
-            stage.value
-            for stage in only.needs
-            if stage in stages and not states.done(stage, inputs[stage])
-        ]
-        if absent:
+    for needed in only.needs if only is not None else ():
+        if not states.done(needed, inputs[needed]):
             raise UserError(
-                f"stage {only.value} takes in the results of {', '.join(absent)}, which "
-                f"{'is' if len(absent) == 1 else 'are'} not there or out of date",
-                hint=f"run with --from {absent[0]}, or without --only",
+                f"stage {options.only} takes in the results of {needed.value}, which are not there "
+                "or out of date",
+                hint=f"run with --from {needed.value}, or without --only",
             )
-        return [_step(workspace, states, only)]
     start = stages.index(first) if first is not None else len(stages)
-    chosen: set[Stage] = set()
+    chosen: dict[Stage, list[str]] = {}
     for position, stage in enumerate(stages):
-        done = states.done(stage, inputs[stage]) and not chosen & {*stage.needs}
-        if options.force or position >= start or not done:
-            chosen.add(stage)
-    return [_step(workspace, states, stage) for stage in stages if stage in chosen]
-
-
-def _step(workspace: Workspace, states: States, stage: Stage) -> Step:
-    return Step(stage, _removals(workspace, states.stages[stage], stage))
+        done = states.done(stage, inputs[stage]) and not {*chosen} & {*stage.needs}
+        if stage is only if only else options.force or position >= start or not done:
+            chosen[stage] = _removals(workspace, states.stages[stage], stage)
+    return chosen
 
 
 def _removals(workspace: Workspace, state: State, stage: Stage) -> list[str]:
@@ -194,14 +175,14 @@ def _removals(workspace: Workspace, state: State, stage: Stage) -> list[str]:
 
 
 def run_steps(
-    workspace: Workspace, console: Console, states: States, steps: Sequence[Step]
+    workspace: Workspace, console: Console, states: States, steps: Mapping[Stage, Sequence[str]]
 ) -> States:
     """Run stages; the states afterwards. Raises UserError with the lines that explain a failure."""
     bring_sdk(console, workspace, states)
-    if any(step.stage is Stage.ROOTFS for step in steps):
+    if Stage.ROOTFS in steps:
         hand_downloads(console, workspace)  # before an hour of stages that may lack them
     need_bytes = _need_bytes(workspace, states)
-    for number, step in enumerate(steps, 1):
+    for number, step in enumerate(steps.items(), 1):
         position = f"{number} of {len(steps)}"
         _run_step(workspace, console, step, position, states.seconds, need_bytes)
         need_bytes = 0  # the stages fill the space that the first one has checked
@@ -211,19 +192,20 @@ def run_steps(
 def _run_step(
     workspace: Workspace,
     console: Console,
-    step: Step,
+    step: tuple[Stage, Sequence[str]],
     position: str,
     seconds: Mapping[str, float],
     need_bytes: int,
 ) -> None:
-    stage, inputs = step.stage, workspace.inputs[step.stage]
+    stage, removals = step
+    inputs = workspace.inputs[stage]
     lines: deque[str] = deque(maxlen=2000)
     follower = log.Follower(seconds)
     record = json.dumps({"key": stage_key(inputs), "inputs": inputs}, sort_keys=True)
-    if step.removals:
-        console.log(f"{stage.value}: first {' '.join(step.removals)}")
-    network = stage.downloads and not console.offline
-    container = workspace.container("bash", SCRIPT, stage.value, *step.removals, network=network)
+    if removals:
+        console.log(f"{stage.value}: first {' '.join(removals)}")
+    network = stage is Stage.ROOTFS and not console.offline
+    container = workspace.container("bash", SCRIPT, stage.value, *removals, network=network)
     variables = {"PICO_STATE": record, "PICO_NEED_KB": str(need_bytes // 1024)}
     with (
         console.step(f"Stage {stage.value} ({position})"),
@@ -274,12 +256,6 @@ def export(workspace: Workspace, console: Console, results: Mapping[Path, tuple[
     lost = {path: mark for path, mark in results.items() if not _is(path, mark)}
     for path, (_, size) in lost.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(path.parent).free
-        if free < size:
-            raise UserError(
-                f"{path} needs {size / 1e9:.1f} GB, its folder has {free / 1e9:.1f} GB free",
-                hint="free some space, or name another folder with PICO_OUTPUT_DIR",
-            )
         with console.step(f"Bring {path.name} out of the engine"):
             workspace.files.export(console, f"results/{path.name}", path.parent, total=size)
         if not _is(path, lost[path]):
