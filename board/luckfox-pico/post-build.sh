@@ -16,7 +16,8 @@ shift
 inputs=${PICO_IMAGE_INPUTS:-}
 
 fail() {
-	echo "post-build: $1" >&2
+	# The word by which pico_image/sdk/log.py finds the cause among Buildroot's lines.
+	echo "post-build: error: $1" >&2
 	exit 1
 }
 

@@ -140,7 +140,9 @@ class Backend:
             allowed.check_archive(target, tar, contents.login)
             return archive.unpack([Archive(tar, devices=True)], folder)
 
-        maker.file_system("rootfs", {"tar": outputs[tar.name]}, fill)
+        # Checked again where the list changed and the archive did not.
+        inputs = {"tar": outputs[tar.name], "allowed": str(allowed.rules(target))}
+        maker.file_system("rootfs", inputs, fill)
         if Stage.MEDIA in workspace.stages:
             # As the vendor lays it out.
             folders = {"modules.tar": "usr/ko", "media.tar": "usr"}

@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 
+from pico_image.base.console import Console
 from pico_image.base.errors import ConfigError, UserError
 from pico_image.base.files import ROOT
 from pico_image.card import allowed
 from pico_image.card.filesystem import Entry
 from pico_image.config import configuration, render
 from pico_image.config.target import Target
+from pico_image.image import build
 
 BOARD = ROOT / "board/luckfox-pico"
 VARIANT = "luckfox-pico-plus"
@@ -464,7 +466,8 @@ def variant(tmp_path: Path) -> Callable[[str], Target]:
         shutil.copytree(ROOT / name, root / name)
 
     def write(lines: str) -> Target:
-        text = f"extends: _minimal\ntitle: T\nboard: luckfox-pico-mini\n{lines}"
+        board = "" if "\nboard: " in lines else "board: luckfox-pico-mini\n"
+        text = f"extends: _minimal\ntitle: T\n{board}{lines}"
         (root / "configs/variants/mine.yml").write_text(text)
         return Target.of(configuration.load(root), "mine")
 
@@ -584,6 +587,18 @@ def test_an_overlay_that_brings_a_service_is_told_before_any_stage(
     path.chmod(0o755)
     with pytest.raises(UserError, match=rf"(?s)the overlay board/mine has what .*{message}"):
         allowed.check(target)
+
+
+@pytest.mark.parametrize("board", ["luckfox-pico-mini", "emulator"])
+def test_build_image_tells_it_before_it_converts_a_model_or_asks_an_engine(
+    variant: Callable[[str], Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, board: str
+) -> None:
+    monkeypatch.setenv("PICO_OUTPUT_DIR", str(tmp_path / "out"))
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    target = variant(f"allowed: [service adbd tcp/5555 any]\nboard: {board}\npackages: []\n")
+    with pytest.raises(ConfigError, match=r"mine\.yml:3: allowed: 'adbd' cannot be allowed"):
+        build.build_image(Console(stream=io.StringIO()), target)
+    assert not (tmp_path / "out").exists()
 
 
 def test_our_own_overlay_is_looked_at(variant: Callable[[str], Target]) -> None:
