@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from pico_image.base.console import Console
 from pico_image.config import configuration
 from pico_image.config.target import Target
 from tests.support import booted_rootfs
@@ -25,5 +24,6 @@ def test_the_root_file_system_of_a_board_boots(variant: str, tmp_path: Path) -> 
     named = os.environ.get("PICO_ROOTFS")
     if not named:
         pytest.skip("PICO_ROOTFS does not name a root file system of Buildroot")
+    password = Path(named).with_name("root-password.txt").read_text().strip()
     target = Target.of(configuration.load(), variant)
-    booted_rootfs.check_all(Console(), target, Path(named), tmp_path)
+    booted_rootfs.check_all(target, Path(named), password, tmp_path)

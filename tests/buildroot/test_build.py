@@ -31,7 +31,7 @@ from pico_image.config.target import Target
 from pico_image.image import sizes as size_report
 from tests.buildroot import building, mdns, toolchain
 from tests.buildroot.building import MODEL, Built
-from tests.support import arm
+from tests.support import arm, booted_rootfs
 from tests.support.version import PROJECT_VERSION
 
 pytestmark = [pytest.mark.external, pytest.mark.slow, pytest.mark.qemu, pytest.mark.timeout(14400)]
@@ -225,6 +225,14 @@ def test_what_else_the_board_gets_starts(
     words = [word.format(folder=tmp_path) for word in words]
     done = arm.run_arm([built.target / program, *words], sysroot=built.target)
     assert says in done.stdout + done.stderr, done.stderr
+
+
+def test_the_boards_root_file_system_boots(built: Built, tmp_path: Path) -> None:
+    if built.name != "vendor":
+        pytest.skip("the other builds have no OpenSSH and no e2fsprogs")
+    password = (built.output.parent / "root-password.txt").read_text().strip()
+    rootfs = built.output / "images/rootfs.tar"
+    booted_rootfs.check_all(Target.of(load(), building.VARIANT), rootfs, password, tmp_path)
 
 
 def test_npu_runner_of_the_rootfs(built: Built) -> None:
