@@ -128,7 +128,7 @@ class Volume:
         ):
             for files in (tree, last or {}):
                 if files:
-                    container.put_archive(f"/volume/{folder}", _tar(files))
+                    container.put_archive(f"/volume/{folder}", _blocks(_tar(files)))
 
     def read(self, path: str) -> bytes | None:
         """One file, or None when it is not there."""
@@ -237,11 +237,11 @@ def _size(entry: Entry) -> int:
 
 def _tar(tree: Mapping[str, Entry]) -> Iterator[bytes]:
     """The tree as a tar stream, folders included, everything owned by root."""
-    folders: set[str] = set()
+    folders = {"."}
     for name in sorted(tree):
         entry = tree[name]
         for parent in reversed(Path(name).parents):
-            if str(parent) not in (".", *folders):
+            if str(parent) not in folders:
                 folders.add(str(parent))
                 member = tarfile.TarInfo(str(parent))
                 member.type, member.mode = tarfile.DIRTYPE, 0o755
@@ -254,6 +254,17 @@ def _tar(tree: Mapping[str, Entry]) -> Iterator[bytes]:
         member.mode = 0o755 if entry.executable else 0o644
         yield from _file(member, entry)
     yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in fewer pieces: each is sent by itself, and 107,000 files have 400,000."""
+    block = bytearray()
+    for piece in pieces:
+        block += piece
+        if len(block) >= BLOCK:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)
 
 
 def _file(member: tarfile.TarInfo, entry: Entry) -> Iterator[bytes]:
