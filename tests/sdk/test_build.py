@@ -180,6 +180,31 @@ def test_each_change_redoes_what_it_must(built_project: Project, console: Consol
     assert result(project.images) == grown
 
 
+def test_a_service_is_refused_by_name_until_the_variant_allows_it(
+    built_project: Project, console: Console
+) -> None:
+    """By post-build.sh in the container, and by the host, which sees the owners."""
+    project = built_project
+    before = result(project.images)
+    script = project.root / "board/luckfox-pico/overlay/etc/init.d/S60mine"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    with pytest.raises(UserError, match=r"(?s)error: the root file.*S60mine: an init script that"):
+        project.build(console)
+    assert result(project.images) == before
+
+    variant = "configs/variants/luckfox-pico-mini.yml"
+    project.edit(variant, "extends: _bench", "extends: _bench\nallowed:\n  - init S60mine")
+    assert project.build(console) == ["rootfs"]
+    assert "etc/init.d/S60mine" in listing(project.images / "rootfs.img")
+
+    before = result(project.images)
+    project.edit("board/luckfox-pico/allowed.txt", "owner pico:pico", "owner root:root")
+    with pytest.raises(UserError, match="/home/pico belong to 1000:1000"):
+        project.build(console)
+    assert result(project.images) == before
+
+
 def test_with_and_without_a_camera(built_project: Project, console: Console) -> None:
     plain = result(built_project.images)
     variant = "configs/variants/luckfox-pico-mini.yml"

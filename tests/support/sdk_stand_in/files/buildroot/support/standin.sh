@@ -208,7 +208,8 @@ finalise() {
         rsync -a "$overlay/" "$O/target/"
     done
     for script in $(value BR2_ROOTFS_POST_BUILD_SCRIPT); do
-        "$script" "$O/target"
+        # The words go through make's shell (target-finalize in Buildroot's Makefile).
+        eval "$script $O/target $(value BR2_ROOTFS_POST_SCRIPT_ARGS)"
     done
     # As the users table says, under fakeroot; numeric owners (fs/tar/tar.mk).
     mkdir -p "$O/target/home/pico"
