@@ -91,8 +91,10 @@ class Sources:
         """The links among these that lead out of the folder, with where to."""
         found = []
         for name in names:
-            link = self.entry(name).link if name in self.seen else None
-            if link and os.path.normpath(Path(name).parent / link).startswith(("/", "..")):
+            if name not in self.seen or not stat.S_ISLNK(self.seen[name].st_mode):
+                continue
+            link = os.readlink(self.folder / name)
+            if os.path.normpath(Path(name).parent / link).startswith(("/", "..")):
                 found.append(f"{name} -> {link}")
         return found
 
