@@ -252,12 +252,6 @@ KNOWN = (
         "Windows folder): keep the engine's volumes on a Linux file system",
     ),
     Failure(
-        "libiconv",
-        r"undefined reference to [`']?libiconv",
-        "a host library found another libiconv (issue 186, met with mc): leave out the package "
-        "that brought host-libglib2 in, or build with --force in a fresh volume",
-    ),
-    Failure(
         "wrong-architecture",
         r"Exec format error|qemu-x86_64.*(fault|Could not open)|rosetta error",
         "the toolchain has x86-64 programs only: build on an x86-64 engine (`docker context`)",

@@ -167,7 +167,6 @@ MET = {
     "wrong-hash": "ERROR: while checking hashes: zlib.tar.xz has wrong sha256 hash:",
     "download": "wget: unable to resolve host address 'sources.buildroot.net'",
     "case-insensitive": "make[3]: *** No rule to make target 'net/netfilter/xt_DSCP.o', needed by",
-    "libiconv": "ld: gconvert.c: undefined reference to `libiconv_open'",
     "wrong-architecture": "arm-rockchip830-gcc: cannot execute: Exec format error",
 }
 
