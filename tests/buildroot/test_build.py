@@ -148,7 +148,7 @@ def test_scores_are_those_of_the_usual_build(built: Built, file: str) -> None:
     for program in (built.neon_runner, usual_neon_runner()):
         done = arm.run_arm([program, *command], timeout=600)
         assert done.returncode == 0, done.stderr
-        images = json.loads(done.stdout)["images"]
+        images = json.loads(done.stdout)["pictures"]
         found.append([image["logits"] for image in images])
     ours, usual = found
     assert [len(scores) for scores in ours] == [1000] * len(pictures)
