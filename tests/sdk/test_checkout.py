@@ -62,7 +62,7 @@ def test_what_a_reader_of_the_result_must_know(
     (path / "sysdrv/out/vmlinux").write_text("product\n")
     (path / "sysdrv/source/kernel/main.o").write_text("product\n")
     os.mkfifo(path / "pipe")
-    (path / "sysdrv/source/kernel/drivers").mkdir()
+    (path / "sysdrv/source/kernel/drivers").mkdir(exist_ok=True)
     (path / "sysdrv/source/kernel/drivers/mine").symlink_to(tmp_path)
     (path / "sysdrv/source/kernel/drivers/ours").symlink_to("../net")
     (path / "project/build.sh").unlink()
