@@ -13,7 +13,6 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 from pico_image.base.console import Console
@@ -22,6 +21,7 @@ from pico_image.config import render
 from pico_image.config.target import Target
 from pico_image.engine import run
 from pico_image.engine.client import Container
+from pico_image.engine.images import Built
 from pico_image.engine.run import Ended
 from pico_image.engine.volumes import Entry
 from pico_image.sdk import workspace as workspaces
@@ -192,7 +192,7 @@ class RoomBackend(Backend):
             "PICO_JOBS": str(self.options.jobs or 2),
         }
         stages = workspaces.stages_of(target.variant)
-        image = cast(Any, SimpleNamespace(id="room", tag="room"))
+        image = Built("room", "room", "room", "")
         made = RoomWorkspace(
             cast(Any, None),
             image,
