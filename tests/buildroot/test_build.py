@@ -18,6 +18,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import counting
@@ -148,13 +149,13 @@ def test_scores_are_those_of_the_usual_build(built: Built, file: str) -> None:
     for program in (built.neon_runner, usual_neon_runner()):
         done = arm.run_arm([program, *command], timeout=600)
         assert done.returncode == 0, done.stderr
-        images = json.loads(done.stdout)["pictures"]
-        found.append([image["logits"] for image in images])
-    ours, usual = found
-    assert [len(scores) for scores in ours] == [1000] * len(pictures)
-    apart = max(abs(a - b) for one, two in zip(ours, usual, strict=True)
-                for a, b in zip(one, two, strict=True))  # fmt: skip
-    assert ours == usual, f"scores differ by up to {apart}"
+        pictures_of = json.loads(done.stdout)["pictures"]
+        # A score is a float32; the digits after it are those of the C library that printed it.
+        found.append([np.float32(picture["logits"]) for picture in pictures_of])
+    ours, usual = np.array(found[0]), np.array(found[1])
+    assert ours.shape == (len(pictures), 1000)
+    apart = np.abs(ours - usual).max()
+    assert ours.tobytes() == usual.tobytes(), f"scores differ by up to {apart}"
 
 
 @pytest.mark.parametrize("file", ["fp32.tflite", "int8.tflite"])
@@ -179,7 +180,7 @@ def test_our_programs_compile_without_a_warning(built: Built) -> None:
     for program in built.runners if built.name != "prebuilt" else ():
         done = built.make(f"{program}-dirclean", program)
         said = done.stdout + done.stderr
-        assert re.search(rf"Linking C executable .*{program}", said), said[-2000:]
+        assert re.search(rf"Linking C(XX)? executable .*{program}", said), said[-2000:]
         warnings = re.findall(r"^.*warning: .*$", said, re.M)
         assert not warnings, "\n".join(warnings)
 
@@ -294,7 +295,9 @@ def test_system_of_the_rootfs(built: Built) -> None:
         assert shadow is not None
         lines = dict(line.split(":", 2)[:2] for line in shadow.read().decode().splitlines())
         home = rootfs.getmember("./home/pico")
-    assert lines["root"].startswith("$6$") and lines["pico"] in ("*", "!*", "!")
+    # The vendor's C library refuses a $6$ password; post-build.sh sees that in its headers.
+    assert lines["root"].startswith("$1$" if built.name == "vendor" else "$6$")
+    assert lines["pico"] in ("*", "!*", "!")
     assert (home.uid, home.gid) == (1000, 1000)
     shell = arm.run_arm(
         [built.target / "bin/busybox", "sh", "-n", init / "S20linkmount"], sysroot=built.target
