@@ -6,7 +6,7 @@ Both sides in one run, on the tests' own container engine and with the stand-in 
 stages called by hand in one container that is there already, and a whole build from nothing by
 ``sdk.build`` (container image, checkout, stages, export). Each stage of the stand-in sleeps for the
 given seconds; the real ones take minutes to an hour, so the real ratio is smaller. Needs root.
-Exits 1 when the ratio is above 1.03 (issue 5).
+Exits 1 when the ratio is above 1.03.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def project(folder: Path, url: str, commit: str) -> Path:
         pattern = rf"(luckfox-sdk:(?:\n    .*)*?\n    {key}: )\S+"
         text = re.sub(pattern, rf"\g<1>{value}", text)
     sources.write_text(text, encoding="utf-8")
+    repository.replace_downloads(root, folder / "downloads")
     (root / "docker/Dockerfile").write_text("ARG BASE\nFROM ${BASE}\n", encoding="utf-8")
     return root
 

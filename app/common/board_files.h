@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdio.h>
 
+/* Loads the NPU's driver; named in remedies, opened by none of our programs. */
+#define PICO_DRIVER_SCRIPT "/etc/init.d/S21appinit"
+
 enum pico_board_file {
     PICO_CMDLINE,
     PICO_CPUINFO,

@@ -221,7 +221,7 @@ static void judge_driver(struct judge *judge) {
         version != NULL || has_module(judge, "rknpu") || true_at(judge, "facts.device.there");
     if (!loaded) {
         find(judge, PROBLEM, "driver",
-             "/etc/init.d/S21appinit start loads it; if that fails, the end of dmesg says why",
+             PICO_DRIVER_SCRIPT " start loads it; if that fails, the end of dmesg says why",
              "the NPU's driver is not loaded");
         return;
     }
@@ -270,7 +270,7 @@ static void judge_device(struct judge *judge) {
              "the NPU could not be looked at");
     else if (!true_at(judge, "facts.device.there"))
         find(judge, PROBLEM, "device",
-             "load the driver first (/etc/init.d/S21appinit start); devtmpfs then makes the node",
+             "load the driver first (" PICO_DRIVER_SCRIPT " start); devtmpfs then makes the node",
              "there is no %s", path_of(PICO_RKNPU_DEVICE));
     else if (!true_at(judge, "facts.device.usable"))
         find(judge, PROBLEM, "device", "run as root, or put this user into the device's group",

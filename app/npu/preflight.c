@@ -70,7 +70,7 @@ int npu_preflight(const char *root, struct pico_error *error) {
         }
         pico_fail(error, PICO_BAD_INPUT, "the NPU's driver is not loaded: there is no %s", device);
         return pico_hint(error,
-                         "load it (/etc/init.d/S21appinit start, or insmod rknpu.ko) and see "
+                         "load it (" PICO_DRIVER_SCRIPT " start, or insmod rknpu.ko) and see "
                          "that the device tree enables the NPU");
     }
     if (access(path, R_OK | W_OK) != 0) {

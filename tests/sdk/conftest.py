@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pico_image.base.console import Console
-from pico_image.base.files import ROOT, sha256_file
+from pico_image.base.files import ROOT
 from pico_image.base.project import NAME
 from pico_image.card import filesystem
 from pico_image.card.blocks import Slice
@@ -181,29 +180,8 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)
     shutil.copy(ROOT / "LICENSE", folder)
-    _replace_downloads(folder, tmp_path_factory.mktemp("downloads"))
+    repository.replace_downloads(folder, tmp_path_factory.mktemp("downloads"))
     return folder
-
-
-def _replace_downloads(tree: Path, folder: Path) -> None:
-    """What our packages download becomes a few bytes in a folder of this machine."""
-    listing = tree / "configs/sources.yml"
-    sources = yaml.safe_load(listing.read_text())
-    for hashes in sorted(tree.glob("package/*/*.hash")):
-        text = hashes.read_text()
-        for source in sources["sources"].values():
-            for file in source.get("files", []):
-                if file["sha256"] in text and file["file"] in text:
-                    place = folder / hashes.stem / file["file"]
-                    place.parent.mkdir(exist_ok=True)
-                    place.write_text(f"{hashes.stem}\n")
-                    digest = sha256_file(place)
-                    text = text.replace(file["sha256"], digest)
-                    file.clear()
-                    places = [{"url": place.as_uri()}]
-                    file |= {"file": place.name, "sha256": digest, "places": places}
-        hashes.write_text(text)
-    listing.write_text(yaml.safe_dump(sources, sort_keys=False))
 
 
 def make_project(engine: Engine, snapshot: Path, url: str, commit: str, folder: Path) -> Project:

@@ -13,6 +13,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
+from pico_image.base.files import sha256_file
 from tests.support.sdk_stand_in.engine import dies_with_us
 
 FILES = Path(__file__).with_name("files")
@@ -192,3 +195,24 @@ def _daemon(base: Path, address: str, port: int) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
+
+
+def replace_downloads(tree: Path, folder: Path) -> None:
+    """What our packages download becomes a few bytes in a folder of this machine."""
+    listing = tree / "configs/sources.yml"
+    sources = yaml.safe_load(listing.read_text())
+    for hashes in sorted(tree.glob("package/*/*.hash")):
+        text = hashes.read_text()
+        for source in sources["sources"].values():
+            for file in source.get("files", []):
+                if file["sha256"] in text and file["file"] in text:
+                    place = folder / hashes.stem / file["file"]
+                    place.parent.mkdir(exist_ok=True)
+                    place.write_text(f"{hashes.stem}\n")
+                    digest = sha256_file(place)
+                    text = text.replace(file["sha256"], digest)
+                    file.clear()
+                    places = [{"url": place.as_uri()}]
+                    file |= {"file": place.name, "sha256": digest, "places": places}
+        hashes.write_text(text)
+    listing.write_text(yaml.safe_dump(sources, sort_keys=False))
