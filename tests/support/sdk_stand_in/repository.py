@@ -207,7 +207,7 @@ def replace_downloads(tree: Path, folder: Path) -> None:
             for file in source.get("files", []):
                 if file["sha256"] in text and file["file"] in text:
                     place = folder / hashes.stem / file["file"]
-                    place.parent.mkdir(exist_ok=True)
+                    place.parent.mkdir(parents=True, exist_ok=True)
                     place.write_text(f"{hashes.stem}\n")
                     digest = sha256_file(place)
                     text = text.replace(file["sha256"], digest)
