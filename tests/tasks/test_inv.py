@@ -205,6 +205,8 @@ def test_python_alone_is_enough(
         (("deploy", "--host", "pico.local", "--model", "x"), set()),
         (("deploy", "--host", "pico.local", "--programs"), {"compile"}),
         (("emulate",), {"emulator"}),
+        (("emulate", "--rootfs", "rootfs.tar"), {"compile", "image", "emulator"}),
+        (("emulate", "--variant", "luckfox-pico-mini"), {"compile", "image", "emulator"}),
         (("bench",), {"emulator"}),
         (("bench", "--host=pico.local"), set()),
         (("-e", "test"), {"compile", "image", "emulator", "test"}),
