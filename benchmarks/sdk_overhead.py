@@ -22,7 +22,6 @@ import time
 from pathlib import Path
 
 from pico_image.base.console import Console
-from pico_image.base.files import ROOT
 from pico_image.base.project import NAME
 from pico_image.card.parts import Contents
 from pico_image.config import configuration
@@ -44,10 +43,7 @@ LIMIT = 1.03
 
 def project(folder: Path, url: str, commit: str) -> Path:
     """A copy of our tree whose SDK is the stand-in."""
-    root = folder / "tree"
-    for name in ("app", "board", "br2-external", "configs", "docker", "package"):
-        shutil.copytree(ROOT / name, root / name, symlinks=True)
-    shutil.copy(ROOT / "LICENSE", root)
+    root = repository.copy_tree(folder / "tree")
     sources = root / "configs/sources.yml"
     text = sources.read_text(encoding="utf-8")
     for key, value in (("repository", url), ("commit", commit)):

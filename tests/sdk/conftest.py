@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from pico_image.base.console import Console
-from pico_image.base.files import ROOT
 from pico_image.base.project import NAME
 from pico_image.card import filesystem
 from pico_image.card.blocks import Slice
@@ -176,10 +175,7 @@ def content(image: Path, name: str) -> str:
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Our tree as it is when the tests begin: every build of theirs starts from the same one."""
     folder = tmp_path_factory.mktemp("snapshot")
-    for name in ("app", "board", "br2-external", "configs", "docker", "package"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)
-    shutil.copy(ROOT / "LICENSE", folder)
+    repository.copy_tree(folder)
     repository.replace_downloads(folder, tmp_path_factory.mktemp("downloads"))
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pico_image.base.console import Console
+from tests.sdk_real.room import Room, missing
 from tests.support.sdk_stand_in import repository
 
 #: The distribution's cross compiler behind the vendor's names: a fork without the files that git
@@ -112,3 +115,24 @@ def _complete(sdk: Path) -> None:
     (configs / "luckfox_rv1106_linux_defconfig").write_text(
         "\n".join([*lines, "CONFIG_ROCKCHIP_RKNPU=m", ""])
     )
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Iterator[Console]:
+    made = Console(stream=io.StringIO())
+    with made.logging_to(tmp_path / "logs", "test"):
+        yield made
+
+
+@pytest.fixture(scope="module")
+def room(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Room:
+    """One for all tests of a module: the second board's kernel takes the compiler's cache."""
+    if reason := missing():
+        pytest.skip(reason)
+    return Room(tmp_path_factory.mktemp("room"), copy)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our tree."""
+    return repository.copy_tree(tmp_path_factory.mktemp("tree"))

@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pico_image.base.console import Console
 from pico_image.base.errors import CommandError
-from pico_image.base.files import ROOT
 from pico_image.config import configuration
 from pico_image.config.target import Target
 from pico_image.image import build
 from pico_image.sdk.workspace import Options
-from tests.sdk_real.room import Room, RoomBackend, missing
+from tests.sdk_real.room import Room, RoomBackend
 
 pytestmark = [pytest.mark.external, pytest.mark.slow]
 OPTIONS = Options(only="uboot", first_bytes=1_000_000, later_bytes=1_000_000, jobs=2)
 LOADER = "sysdrv/source/uboot/u-boot"
-
-
-@pytest.fixture
-def console(tmp_path: Path) -> Iterator[Console]:
-    made = Console(stream=io.StringIO())
-    with made.logging_to(tmp_path / "logs", "test"):
-        yield made
-
-
-@pytest.fixture(scope="module")
-def room(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Room:
-    if reason := missing():
-        pytest.skip(reason)
-    return Room(tmp_path_factory.mktemp("room"), copy)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Our tree."""
-    folder = tmp_path_factory.mktemp("tree")
-    for name in ("app", "board", "br2-external", "configs", "docker", "package"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)
-    shutil.copy(ROOT / "LICENSE", folder)
-    return folder
 
 
 def build_uboot(room: Room, root: Path, console: Console, tmp_path: Path) -> None:

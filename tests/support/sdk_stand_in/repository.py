@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from pico_image.base.files import sha256_file
+from pico_image.base.files import ROOT, sha256_file
 from tests.support.sdk_stand_in.engine import dies_with_us
 
 FILES = Path(__file__).with_name("files")
@@ -195,6 +195,15 @@ def _daemon(base: Path, address: str, port: int) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
+
+
+def copy_tree(folder: Path) -> Path:
+    """What a build hands to the container, copied below ``folder``; returns ``folder``."""
+    for name in ("app", "board", "br2-external", "configs", "docker", "package"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)
+    shutil.copy(ROOT / "LICENSE", folder)
+    return folder
 
 
 def replace_downloads(tree: Path, folder: Path) -> None:
